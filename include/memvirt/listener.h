@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+/**
+ * @file listener.h
+ * Listeners: told what a commit changes in a space (QEMU's MemoryListener).
+ *
+ * One commit is, for each listener: begin, then for every range that went region_del (lowest address first), then
+ * for every range that is new region_add or that stayed region_nop (lowest first), then prepare. If every
+ * listener's prepare returned 0 the new views are published and each gets commit; if one failed, all get abort, in
+ * reverse order, and nothing has changed. So each begin is followed by exactly one commit or abort. Additions are
+ * told in ascending priority, deletions in descending.
+ *
+ * Callbacks run in the committing thread, inside the transaction: they may read spaces, and must not edit the tree
+ * (edits return -EBUSY).
+ */
+#ifndef MEMVIRT_LISTENER_H
+#define MEMVIRT_LISTENER_H
+
+#include <memvirt/space.h>
+
+MV_BEGIN_DECLS
+
+struct mv_listener;
+
+/** Any callback may be NULL. Sections are good during the call; their region is borrowed, take a reference to keep
+ * it. */
+struct mv_listener_ops {
+    void (*begin)(void *opaque);
+    void (*region_del)(void *opaque, const struct mv_section *section);
+    void (*region_add)(void *opaque, const struct mv_section *section);
+    void (*region_nop)(void *opaque, const struct mv_section *section);
+    /** Do what can fail. On failure it must have undone its own part. @return 0 or a negative errno */
+    int (*prepare)(void *opaque, struct mv_error *err);
+    /** The views are published. Cannot fail. */
+    void (*commit)(void *opaque);
+    /** Take back what begin, region_* and, if it was called and returned 0, prepare did. Cannot fail. */
+    void (*abort)(void *opaque);
+};
+
+/**
+ * Listen to one space. The listener is told the present view at once, as additions.
+ * @param ops       must stay valid until mv_listener_destroy()
+ * @param priority  orders listeners of one machine: additions low to high, deletions high to low
+ * @return 0; -ENOMEM; or what its prepare said
+ */
+MV_API int mv_listener_create(struct mv_space *space, const struct mv_listener_ops *ops, void *opaque,
+                              int priority, struct mv_listener **ret, struct mv_error *err);
+
+/** Stop listening: the listener is told the present view as deletions first. NULL is allowed. */
+MV_API void mv_listener_destroy(struct mv_listener *listener);
+
+MV_END_DECLS
+
+#endif

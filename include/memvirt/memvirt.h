@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+/**
+ * @file memvirt.h
+ * All of the library.
+ */
+#ifndef MEMVIRT_MEMVIRT_H
+#define MEMVIRT_MEMVIRT_H
+
+#include <memvirt/accel.h>
+#include <memvirt/block.h>
+#include <memvirt/board.h>
+#include <memvirt/explain.h>
+#include <memvirt/image.h>
+#include <memvirt/listener.h>
+#include <memvirt/machine.h>
+#include <memvirt/paging.h>
+#include <memvirt/region.h>
+#include <memvirt/space.h>
+#include <memvirt/types.h>
+#include <memvirt/vm.h>
+
+#endif

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+uint64_t os_page_size(void)
+{
+    return (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+int os_map_anonymous(uint64_t size_bytes, void **ret)
+{
+    if (size_bytes > PTRDIFF_MAX) {
+        return -ENOMEM;
+    }
+    void *p = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+        return -errno;
+    }
+    *ret = p;
+    return 0;
+}
+
+int os_map_memfd(const char *name, uint64_t size_bytes, void **ret, int *ret_fd)
+{
+    if (size_bytes > PTRDIFF_MAX) {
+        return -ENOMEM;
+    }
+    int fd = memfd_create(name, MFD_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    int rc = 0;
+    void *p = MAP_FAILED;
+    if (ftruncate(fd, (off_t)size_bytes) < 0) {
+        rc = -errno;
+    } else {
+        p = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+        if (p == MAP_FAILED) {
+            rc = -errno;
+        }
+    }
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    *ret = p;
+    *ret_fd = fd;
+    return 0;
+}
+
+void os_unmap(void *address, uint64_t size_bytes)
+{
+    munmap(address, size_bytes);
+}
+
+/*
+ * One 64-bit entry for each page: bit 63 present, bit 62 swapped, bits 0-54 the frame number, which reads as 0
+ * without CAP_SYS_ADMIN (Linux, "Examining Process Page Tables").
+ */
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define PAGEMAP_FRAME_MASK ((UINT64_C(1) << 55) - 1)
+
+enum os_hpa_result os_hpa_of(hva_t hva, hpa_t *ret)
+{
+    uint64_t page_size = os_page_size();
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == EACCES || errno == EPERM ? OS_HPA_NO_PERMISSION : OS_HPA_NO_PAGEMAP;
+    }
+    uint64_t entry = 0;
+    ssize_t n = pread(fd, &entry, sizeof entry, (off_t)(hva.raw / page_size * sizeof entry));
+    close(fd);
+    if (n != (ssize_t)sizeof entry) {
+        return OS_HPA_NO_PAGEMAP;
+    }
+    if (!(entry & PAGEMAP_PRESENT)) {
+        return OS_HPA_NOT_PRESENT;
+    }
+    uint64_t frame = entry & PAGEMAP_FRAME_MASK;
+    if (frame == 0) {
+        return OS_HPA_NO_PERMISSION;
+    }
+    *ret = mv_hpa(frame * page_size + hva.raw % page_size);
+    return OS_HPA_OK;
+}
+
+const char *os_hpa_result_name(enum os_hpa_result result)
+{
+    switch (result) {
+    case OS_HPA_OK: return NULL;
+    case OS_HPA_NOT_PRESENT: return "not-present";
+    case OS_HPA_NO_PERMISSION: return "no-permission";
+    case OS_HPA_NO_PAGEMAP: return "no-pagemap";
+    }
+    return NULL;
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+/* A commit: render every space, tell the listeners what changes, and publish if none refuses. */
+#ifndef MACHINE_COMMIT_H
+#define MACHINE_COMMIT_H
+
+#include <memvirt/types.h>
+
+struct mv_machine;
+
+/*
+ * Control lock held. On failure every listener was told to abort and no view has changed.
+ * @return 0; -ENOMEM; -ELOOP; what a listener's prepare returned
+ */
+int commit_spaces(struct mv_machine *machine, struct mv_error *err);
+
+#endif

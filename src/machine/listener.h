@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+/* Inside a listener. */
+#ifndef MACHINE_LISTENER_H
+#define MACHINE_LISTENER_H
+
+#include <memvirt/listener.h>
+#include <urcu/list.h>
+
+#include "machine/space.h"
+
+/* Owned by the caller of mv_listener_create. Its list is protected by the control lock. */
+struct mv_listener {
+    struct mv_space *space;
+    const struct mv_listener_ops *ops;
+    void *opaque;
+    int priority;
+    struct cds_list_head link; /* in the machine's listeners */
+};
+
+/* Each calls one callback, if the listener has it. */
+void listener_begin(struct mv_listener *listener);
+void listener_region_del(struct mv_listener *listener, const struct section *section);
+void listener_region_add(struct mv_listener *listener, const struct section *section);
+void listener_region_nop(struct mv_listener *listener, const struct section *section);
+int listener_prepare(struct mv_listener *listener, struct mv_error *err);
+void listener_commit(struct mv_listener *listener);
+void listener_abort(struct mv_listener *listener);
+
+#endif

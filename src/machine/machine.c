@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+#include "machine/machine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/epoch.h"
+#include "base/error.h"
+#include "machine/commit.h"
+#include "machine/undo.h"
+
+static int no_memory(struct mv_error *err)
+{
+    return error_set(err, -ENOMEM, "no-memory", NULL, "machine: out of memory");
+}
+
+int mv_machine_create(struct mv_machine **ret, struct mv_error *err)
+{
+    struct mv_machine *machine = calloc(1, sizeof *machine);
+    if (!machine) {
+        return no_memory(err);
+    }
+    machine->undo = undo_create();
+    if (!machine->undo) {
+        free(machine);
+        return no_memory(err);
+    }
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&machine->control, &recursive);
+    pthread_mutexattr_destroy(&recursive);
+    CDS_INIT_LIST_HEAD(&machine->spaces);
+    CDS_INIT_LIST_HEAD(&machine->listeners);
+    atomic_init(&machine->refs, 1);
+    *ret = machine;
+    return 0;
+}
+
+struct mv_machine *machine_get(struct mv_machine *machine)
+{
+    atomic_fetch_add_explicit(&machine->refs, 1, memory_order_relaxed);
+    return machine;
+}
+
+void machine_put(struct mv_machine *machine)
+{
+    if (atomic_fetch_sub_explicit(&machine->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    undo_destroy(machine->undo);
+    pthread_mutex_destroy(&machine->control);
+    free(machine);
+}
+
+void mv_machine_destroy(struct mv_machine *machine)
+{
+    if (machine) {
+        epoch_drain();
+        machine_put(machine);
+    }
+}
+
+void machine_lock(struct mv_machine *machine)
+{
+    pthread_mutex_lock(&machine->control);
+}
+
+void machine_unlock(struct mv_machine *machine)
+{
+    pthread_mutex_unlock(&machine->control);
+}
+
+int mv_machine_begin(struct mv_machine *machine, struct mv_error *err)
+{
+    machine_lock(machine);
+    if (machine->committing) {
+        machine_unlock(machine);
+        return error_set(err, -EBUSY, "busy", NULL, "machine: a listener cannot edit the tree during a commit");
+    }
+    machine->depth++;
+    return 0;
+}
+
+int mv_machine_commit(struct mv_machine *machine, struct mv_error *err)
+{
+    assert(machine->depth > 0);
+    int rc = 0;
+    if (machine->depth == 1 && machine->dirty) {
+        machine->committing = true;
+        rc = commit_spaces(machine, err);
+        machine->committing = false;
+        if (rc < 0) {
+            undo_all(machine->undo);
+        } else {
+            undo_clear(machine->undo);
+        }
+        machine->dirty = false;
+    }
+    machine->depth--;
+    machine_unlock(machine);
+    return rc;
+}

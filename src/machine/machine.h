@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Inside a machine: the control lock, the open transaction and its undo log, and who takes part in a commit.
+ *
+ * Locking. `control` serialises the control plane. It is recursive, because an edit is a transaction of its own
+ * and may be made inside another. It is held over listener callbacks: they are part of the transaction, and an
+ * edit made by one is refused rather than nested. No reader of guest memory ever takes it.
+ */
+#ifndef MACHINE_MACHINE_H
+#define MACHINE_MACHINE_H
+
+#include <memvirt/machine.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <urcu/list.h>
+
+struct mv_region;
+struct undo_log;
+
+/*
+ * Owned by the caller of mv_machine_create; every block, region and space holds a reference, so that it outlives
+ * them. Invariants (control lock held, outside a commit): depth == 0  =>  undo log is empty, and every space's
+ * view is what its tree renders to committing  =>  depth == 1
+ */
+struct mv_machine {
+    atomic_uint refs;
+    pthread_mutex_t control;
+    unsigned depth;  /* of open transactions, all by the thread that holds `control` */
+    bool committing; /* listeners are being told */
+    bool dirty;      /* a tree or the set of spaces changed since the outermost begin */
+    struct cds_list_head spaces;
+    struct cds_list_head listeners; /* ascending priority, of equals the earliest first */
+    struct undo_log *undo;
+    uint64_t visit; /* stamps regions in graph searches: a region with this stamp has been seen */
+};
+
+struct mv_machine *machine_get(struct mv_machine *machine);
+void machine_put(struct mv_machine *machine);
+
+/* Take and give back the control lock outside a transaction, for changes that are no edits. */
+void machine_lock(struct mv_machine *machine);
+void machine_unlock(struct mv_machine *machine);
+
+#endif

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+/*
+ * MMIO: from one guest access to calls of a device's handlers, by the rules of QEMU's MemoryRegionOps: what the
+ * device accepts (`valid`), how a long access is cut (`mmio_piece`), and how one piece is split or widened to what
+ * the handlers can do (`impl`).
+ */
+#ifndef MACHINE_MMIO_H
+#define MACHINE_MMIO_H
+
+#include "machine/region.h"
+
+/* How many bytes of an access of `length` at `offset` go to the device at once: 1, 2, 4 or 8. */
+unsigned mmio_piece(const struct mv_region *region, uint64_t offset, size_t length);
+
+/* One access of 1, 2, 4 or 8 bytes. A refused read gives 0. */
+enum mv_result mmio_read(const struct mv_region *region, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
+                         struct mv_attrs attrs);
+enum mv_result mmio_write(const struct mv_region *region, uint64_t offset, unsigned size_bytes, uint64_t value,
+                          struct mv_attrs attrs);
+
+/* Between a register's value and its bytes in guest memory, in the device's byte order. */
+void mmio_value_to_bytes(const struct mv_region *region, uint64_t value, unsigned size_bytes, unsigned char *ret);
+uint64_t mmio_bytes_to_value(const struct mv_region *region, const unsigned char *bytes, unsigned size_bytes);
+
+#endif

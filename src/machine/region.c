@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: MIT
+#include "machine/region.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/os.h"
+#include "machine/block.h"
+#include "machine/machine.h"
+#include "machine/undo.h"
+
+unsigned char *region_host(const struct mv_region *region, uint64_t offset)
+{
+    assert(region_is_memory(region));
+    return region->ram.block->host + region->ram.offset + offset;
+}
+
+/* --- making and ending ------------------------------------------------------------------------------------------
+ */
+
+static int bad_region(struct mv_error *err, const char *name, const char *why)
+{
+    return error_set(err, -EINVAL, "bad-region", name, "region %s: %s", name, why);
+}
+
+static bool fits_block(const struct mv_block *block, uint64_t offset, uint64_t size_bytes)
+{
+    return offset <= block->size_bytes && size_bytes <= block->size_bytes - offset;
+}
+
+static int check_memory(const struct mv_region_options *o, const char *name, struct mv_error *err)
+{
+    if (!o->block) {
+        return bad_region(err, name, "RAM and ROM need a block");
+    }
+    if (!is_aligned(o->block_offset_bytes, os_page_size())) {
+        return bad_region(err, name, "its offset in the block is not a multiple of the host's page size");
+    }
+    if (!fits_block(o->block, o->block_offset_bytes, o->size_bytes)) {
+        return bad_region(err, name, "it is larger than what its block has");
+    }
+    return 0;
+}
+
+static bool valid_sizes(struct mv_mmio_sizes s)
+{
+    bool powers = (s.min_bytes == 0 || is_pow2(s.min_bytes)) && (s.max_bytes == 0 || is_pow2(s.max_bytes));
+    return powers && s.max_bytes <= 8 && s.min_bytes <= 8 && (s.max_bytes == 0 || s.min_bytes <= s.max_bytes);
+}
+
+static int check_options(struct mv_machine *machine, const struct mv_region_options *o, const char *name,
+                         struct mv_error *err)
+{
+    bool memory = o->kind == MV_REGION_RAM || o->kind == MV_REGION_ROM;
+    if (!o->name) {
+        return bad_region(err, name, "it needs a name");
+    }
+    if (o->block && !memory) {
+        return bad_region(err, name, "only RAM and ROM have a block");
+    }
+    if (o->block && o->block->machine != machine) {
+        return bad_region(err, name, "its block belongs to another machine");
+    }
+    if ((o->ops || o->opaque || o->release) && o->kind != MV_REGION_MMIO) {
+        return bad_region(err, name, "only MMIO regions have handlers");
+    }
+    if (o->target && o->kind != MV_REGION_ALIAS) {
+        return bad_region(err, name, "only an alias has a target");
+    }
+    switch (o->kind) {
+    case MV_REGION_CONTAINER: return 0;
+    case MV_REGION_RAM:
+    case MV_REGION_ROM: return check_memory(o, name, err);
+    case MV_REGION_MMIO:
+        if (o->ops && (!valid_sizes(o->ops->valid) || !valid_sizes(o->ops->impl))) {
+            return bad_region(err, name, "access sizes must be powers of two up to 8, the least first");
+        }
+        return 0;
+    case MV_REGION_ALIAS:
+        if (!o->target) {
+            return bad_region(err, name, "an alias needs a target");
+        }
+        if (o->target->machine != machine) {
+            return bad_region(err, name, "its target belongs to another machine");
+        }
+        return 0;
+    }
+    return bad_region(err, name, "there is no such kind of region");
+}
+
+static void take_backing(struct mv_region *region, const struct mv_region_options *o)
+{
+    switch (region->kind) {
+    case MV_REGION_CONTAINER: break;
+    case MV_REGION_RAM:
+    case MV_REGION_ROM:
+        region->ram.block = mv_block_get(o->block);
+        region->ram.offset = o->block_offset_bytes;
+        break;
+    case MV_REGION_MMIO:
+        region->mmio.ops = o->ops;
+        region->mmio.opaque = o->opaque;
+        region->mmio.release = o->release;
+        break;
+    case MV_REGION_ALIAS:
+        region->alias.target = mv_region_get(o->target);
+        region->state.target_offset = o->target_offset_bytes;
+        machine_lock(region->machine);
+        cds_list_add(&region->alias.link, &o->target->aliases);
+        machine_unlock(region->machine);
+        break;
+    }
+}
+
+int mv_region_create(struct mv_machine *machine, const struct mv_region_options *options, struct mv_region **ret,
+                     struct mv_error *err)
+{
+    const char *name = options->name ? options->name : "(unnamed)";
+    int rc = check_options(machine, options, name, err);
+    if (rc < 0) {
+        return rc;
+    }
+    struct mv_region *region = calloc(1, sizeof *region);
+    if (region) {
+        region->name = strdup(name);
+    }
+    if (!region || !region->name) {
+        free(region);
+        return error_set(err, -ENOMEM, "no-memory", name, "region %s: out of memory", name);
+    }
+    region->machine = machine_get(machine);
+    atomic_init(&region->refs, 1);
+    region->kind = options->kind;
+    region->state = (struct region_state){
+        .enabled = true,
+        .readonly = options->readonly,
+        .size_bytes = options->size_bytes,
+    };
+    CDS_INIT_LIST_HEAD(&region->children);
+    CDS_INIT_LIST_HEAD(&region->aliases);
+    take_backing(region, options);
+    *ret = region;
+    return 0;
+}
+
+struct mv_region *mv_region_get(struct mv_region *region)
+{
+    atomic_fetch_add_explicit(&region->refs, 1, memory_order_relaxed);
+    return region;
+}
+
+static void drop_backing(struct mv_region *region)
+{
+    switch (region->kind) {
+    case MV_REGION_CONTAINER: break;
+    case MV_REGION_RAM:
+    case MV_REGION_ROM: mv_block_put(region->ram.block); break;
+    case MV_REGION_MMIO:
+        if (region->mmio.release) {
+            region->mmio.release(region->mmio.opaque);
+        }
+        break;
+    case MV_REGION_ALIAS: mv_region_put(region->alias.target); break;
+    }
+}
+
+/* The last reference is gone: no container, alias, space, view or undo entry knows the region any more. */
+static void destroy(struct mv_region *region)
+{
+    struct mv_machine *machine = region->machine;
+    assert(!region->state.container && cds_list_empty(&region->aliases));
+    machine_lock(machine);
+    if (region->kind == MV_REGION_ALIAS) {
+        cds_list_del(&region->alias.link);
+    }
+    struct mv_region *child, *next;
+    cds_list_for_each_entry_safe (child, next, &region->children, sibling) {
+        cds_list_del(&child->sibling);
+        child->state.container = NULL;
+        mv_region_put(child);
+    }
+    machine_unlock(machine);
+    drop_backing(region);
+    free(region->name);
+    free(region);
+    machine_put(machine);
+}
+
+void mv_region_put(struct mv_region *region)
+{
+    if (region && atomic_fetch_sub_explicit(&region->refs, 1, memory_order_acq_rel) == 1) {
+        destroy(region);
+    }
+}
+
+/* --- looking ----------------------------------------------------------------------------------------------------
+ */
+
+const char *mv_region_name(const struct mv_region *region)
+{
+    return region->name;
+}
+
+enum mv_region_kind mv_region_kind(const struct mv_region *region)
+{
+    return region->kind;
+}
+
+const char *mv_region_type(const struct mv_region *region)
+{
+    while (region->kind == MV_REGION_ALIAS) {
+        region = region->alias.target;
+    }
+    switch (region->kind) {
+    case MV_REGION_RAM: return "ram";
+    case MV_REGION_ROM: return "rom";
+    case MV_REGION_CONTAINER:
+    case MV_REGION_MMIO:
+    case MV_REGION_ALIAS: break;
+    }
+    return "i/o";
+}
+
+void *mv_region_opaque(const struct mv_region *region)
+{
+    return region->kind == MV_REGION_MMIO ? region->mmio.opaque : NULL;
+}
+
+/* --- editing ----------------------------------------------------------------------------------------------------
+ */
+
+/* Put into the container's list where state.priority wants it: on top of its equals. */
+static void link_child(struct mv_region *container, struct mv_region *child)
+{
+    struct mv_region *other;
+    cds_list_for_each_entry (other, &container->children, sibling) {
+        if (other->state.priority <= child->state.priority) {
+            cds_list_add_tail(&child->sibling, &other->sibling);
+            return;
+        }
+    }
+    cds_list_add_tail(&child->sibling, &container->children);
+}
+
+/* Whether `child` is reached by going up from `region`: to containers, and to aliases that show one on the way. */
+static bool is_above(struct mv_region *child, struct mv_region *region)
+{
+    if (region == child) {
+        return true;
+    }
+    if (region->visit == region->machine->visit) {
+        return false;
+    }
+    region->visit = region->machine->visit;
+    if (region->state.container && is_above(child, region->state.container)) {
+        return true;
+    }
+    struct mv_region *alias;
+    cds_list_for_each_entry (alias, &region->aliases, alias.link) {
+        if (is_above(child, alias)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool makes_cycle(struct mv_region *container, struct mv_region *child)
+{
+    container->machine->visit++;
+    return is_above(child, container);
+}
+
+/* Ends an edit that changed nothing, for whatever reason. */
+static int edit_refuse(struct mv_region *region, int rc)
+{
+    (void)mv_machine_commit(region->machine, NULL);
+    return rc;
+}
+
+/* Open the transaction of one edit and remember the region as it is. */
+static int edit_begin(struct mv_region *region, struct mv_error *err)
+{
+    int rc = mv_machine_begin(region->machine, err);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = undo_record(region->machine->undo, region);
+    if (rc < 0) {
+        error_set(err, rc, "no-memory", region->name, "region %s: out of memory", region->name);
+        return edit_refuse(region, rc);
+    }
+    region->machine->dirty = true;
+    return 0;
+}
+
+static int edit_commit(struct mv_region *region, struct mv_error *err)
+{
+    return mv_machine_commit(region->machine, err);
+}
+
+static int check_add(struct mv_region *container, struct mv_region *child, struct mv_error *err)
+{
+    if (child->machine != container->machine) {
+        return error_set(err, -EINVAL, "other-machine", child->name,
+                         "region %s: it belongs to another machine than %s", child->name, container->name);
+    }
+    if (container->kind == MV_REGION_ALIAS) {
+        return error_set(err, -EINVAL, "bad-region", container->name, "region %s: an alias has no children",
+                         container->name);
+    }
+    if (child->state.container) {
+        return error_set(err, -EBUSY, "mapped", child->name, "region %s: it is in %s already", child->name,
+                         child->state.container->name);
+    }
+    if (makes_cycle(container, child)) {
+        return error_set(err, -ELOOP, "cycle", child->name, "region %s: %s would contain itself", child->name,
+                         container->name);
+    }
+    return 0;
+}
+
+int mv_region_add(struct mv_region *container, uint64_t offset, struct mv_region *child, int priority,
+                  struct mv_error *err)
+{
+    int rc = mv_machine_begin(container->machine, err);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = check_add(container, child, err);
+    if (rc == 0) {
+        rc = edit_begin(child, err);
+    }
+    if (rc < 0) {
+        return edit_refuse(container, rc);
+    }
+    child->state.container = container;
+    child->state.address = offset;
+    child->state.priority = priority;
+    link_child(container, child);
+    mv_region_get(child);
+    (void)edit_commit(child, NULL); /* the inner one */
+    return edit_commit(container, err);
+}
+
+/* Begin an edit of a region that must be in a container. */
+static int edit_begin_mapped(struct mv_region *region, struct mv_error *err)
+{
+    int rc = mv_machine_begin(region->machine, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (!region->state.container) {
+        rc = error_set(err, -ENOENT, "not-mapped", region->name, "region %s: it is in no container", region->name);
+    } else {
+        rc = edit_begin(region, err);
+    }
+    if (rc < 0) {
+        return edit_refuse(region, rc);
+    }
+    (void)edit_commit(region, NULL); /* the inner one */
+    return 0;
+}
+
+int mv_region_remove(struct mv_region *child, struct mv_error *err)
+{
+    int rc = edit_begin_mapped(child, err);
+    if (rc < 0) {
+        return rc;
+    }
+    struct mv_machine *machine = child->machine;
+    cds_list_del(&child->sibling);
+    child->state.container = NULL;
+    mv_region_put(child); /* the container's; the caller has one, and so has the undo log */
+    return mv_machine_commit(machine, err);
+}
+
+int mv_region_set_address(struct mv_region *region, uint64_t offset, struct mv_error *err)
+{
+    int rc = edit_begin_mapped(region, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (region->state.address != offset) {
+        region->state.address = offset;
+        cds_list_del(&region->sibling);
+        link_child(region->state.container, region);
+    }
+    return edit_commit(region, err);
+}
+
+int mv_region_set_enabled(struct mv_region *region, bool enabled, struct mv_error *err)
+{
+    int rc = edit_begin(region, err);
+    if (rc < 0) {
+        return rc;
+    }
+    region->state.enabled = enabled;
+    return edit_commit(region, err);
+}
+
+int mv_region_set_readonly(struct mv_region *region, bool readonly, struct mv_error *err)
+{
+    int rc = edit_begin(region, err);
+    if (rc < 0) {
+        return rc;
+    }
+    region->state.readonly = readonly;
+    return edit_commit(region, err);
+}
+
+int mv_region_set_size(struct mv_region *region, uint64_t size_bytes, struct mv_error *err)
+{
+    if (region_is_memory(region) && !fits_block(region->ram.block, region->ram.offset, size_bytes)) {
+        return bad_region(err, region->name, "it cannot be larger than what its block has");
+    }
+    int rc = edit_begin(region, err);
+    if (rc < 0) {
+        return rc;
+    }
+    region->state.size_bytes = size_bytes;
+    return edit_commit(region, err);
+}
+
+int mv_region_set_target_offset(struct mv_region *alias, uint64_t offset, struct mv_error *err)
+{
+    if (alias->kind != MV_REGION_ALIAS) {
+        return bad_region(err, alias->name, "only an alias has a target");
+    }
+    int rc = edit_begin(alias, err);
+    if (rc < 0) {
+        return rc;
+    }
+    alias->state.target_offset = offset;
+    return edit_commit(alias, err);
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+/* Inside a region: a node of the tree. */
+#ifndef MACHINE_REGION_H
+#define MACHINE_REGION_H
+
+#include <memvirt/region.h>
+#include <stdatomic.h>
+#include <urcu/list.h>
+
+/*
+ * Where a region is in its tree, and what of it can be edited: what the undo log keeps.
+ * Invariant: container == NULL <=> the region is on no list of children.
+ */
+struct region_state {
+    struct mv_region *container; /* holds a reference to the region; borrowed here */
+    uint64_t address;            /* in the container */
+    int priority;
+    bool enabled;
+    bool readonly;
+    uint64_t size_bytes;
+    uint64_t target_offset; /* ALIAS */
+};
+
+/*
+ * Owned by whoever holds references: the caller of mv_region_create, its container, aliases of it, spaces whose
+ * root it is, views that show it, the undo log. All but `refs` and what never changes is protected by the
+ * machine's control lock. Invariant: children are in descending priority; of equals the one added last comes
+ * first.
+ */
+struct mv_region {
+    struct mv_machine *machine;
+    atomic_uint refs;
+    char *name;
+    enum mv_region_kind kind;
+    struct region_state state;
+    struct cds_list_head sibling;  /* in container's children */
+    struct cds_list_head children; /* of struct mv_region.sibling */
+    struct cds_list_head aliases;  /* of struct mv_region.alias.link: those that target this region */
+    uint64_t visit;                /* see struct mv_machine */
+    union {
+        struct {
+            struct mv_block *block;
+            uint64_t offset;
+        } ram; /* RAM and ROM */
+        struct {
+            const struct mv_mmio_ops *ops; /* NULL: a reservation */
+            void *opaque;
+            void (*release)(void *opaque);
+        } mmio;
+        struct {
+            struct mv_region *target;
+            struct cds_list_head link;
+        } alias;
+    };
+};
+
+static inline bool region_is_memory(const struct mv_region *region)
+{
+    return region->kind == MV_REGION_RAM || region->kind == MV_REGION_ROM;
+}
+
+/* The host byte of a RAM or ROM region's offset. */
+unsigned char *region_host(const struct mv_region *region, uint64_t offset);
+
+#endif
