@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The contract of an accelerator: what runs vCPUs, and learns of memory by slots alone. Its data structures and
+ * its semantics are those of <linux/kvm.h> (Linux, "The Definitive KVM API Documentation"), whoever implements
+ * them.
+ *
+ * Threads. A VM's calls may come from any thread, one at a time for set_slot. A vCPU's calls come from its own
+ * thread, or from any thread while no thread of its own exists. `run_area()->immediate_exit` may be written by any
+ * thread.
+ *
+ * Failures are negative errnos; those with an `err` fill it in.
+ */
+#ifndef ACCEL_ACCEL_H
+#define ACCEL_ACCEL_H
+
+#include <linux/kvm.h>
+#include <memvirt/accel.h>
+#include <memvirt/types.h>
+
+struct accel_vm;
+struct accel_vcpu;
+
+/* Receives one counter; `name` lives as long as the VM. */
+typedef void accel_counter_fn(void *opaque, const char *name, uint64_t value);
+
+struct accel {
+    const char *name;
+
+    void (*check)(struct mv_accel_status *ret);
+
+    int (*vm_create)(struct accel_vm **ret, struct mv_error *err);
+    void (*vm_destroy)(struct accel_vm *vm); /* its vCPUs are gone */
+    unsigned (*max_slots)(const struct accel_vm *vm);
+    bool (*has_readonly_slots)(const struct accel_vm *vm);
+    /* KVM_SET_USER_MEMORY_REGION: size 0 deletes. 0 or -errno. */
+    int (*set_slot)(struct accel_vm *vm, const struct kvm_userspace_memory_region *slot);
+    /* Statistics of the VM as a whole. */
+    void (*vm_counters)(struct accel_vm *vm, accel_counter_fn *each, void *opaque);
+
+    int (*vcpu_create)(struct accel_vm *vm, unsigned index, struct accel_vcpu **ret, struct mv_error *err);
+    void (*vcpu_destroy)(struct accel_vcpu *vcpu);
+    struct kvm_run *(*run_area)(struct accel_vcpu *vcpu);
+    /* KVM_RUN: 0 and an exit in the run area, or -errno; -EINTR when a signal or immediate_exit ended it. */
+    int (*run)(struct accel_vcpu *vcpu);
+    int (*get_regs)(struct accel_vcpu *vcpu, struct kvm_regs *ret);
+    int (*set_regs)(struct accel_vcpu *vcpu, const struct kvm_regs *regs);
+    int (*get_sregs)(struct accel_vcpu *vcpu, struct kvm_sregs *ret);
+    int (*set_sregs)(struct accel_vcpu *vcpu, const struct kvm_sregs *sregs);
+    /* KVM_TRANSLATE: `linear_address` in, the rest out. */
+    int (*translate)(struct accel_vcpu *vcpu, struct kvm_translation *translation);
+    void (*vcpu_counters)(struct accel_vcpu *vcpu, accel_counter_fn *each, void *opaque);
+};
+
+/* NULL when there is none of that name. */
+const struct accel *accel_by_name(const char *name);
+
+/* The largest slot is of 2^31 - 1 pages; pieces of this size keep their alignment. In bytes. */
+#define ACCEL_SLOT_BYTES_MAX (UINT64_C(1) << 42)
+
+/* Exit reasons are numbered as in <linux/kvm.h>; those beyond are not known by name here. */
+#define ACCEL_EXIT_COUNT 64
+/* A run that ended with -EINTR has no exit reason of its own; it is counted under this number. */
+#define ACCEL_EXIT_INTERRUPTED (ACCEL_EXIT_COUNT - 1)
+
+/* The name of KVM_EXIT_<NAME>, in lower case, such as "mmio". "unknown-N" has no name of its own: NULL. */
+const char *accel_exit_name(uint32_t reason);
+
+#endif

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "accel/kvm/cpuid.h"
+#include "accel/kvm/internal.h"
+#include "base/error.h"
+
+/*
+ * On Intel processors without unrestricted guests KVM needs three pages for a task state segment and one for an
+ * identity page table, below 4 GiB, where no slot is: below the boot ROM (KVM API, KVM_SET_TSS_ADDR and
+ * KVM_SET_IDENTITY_MAP_ADDR). Elsewhere the calls do nothing.
+ */
+#define IDENTITY_MAP_GPA UINT64_C(0xfeffc000)
+#define TSS_GPA (IDENTITY_MAP_GPA + 0x1000)
+
+static int reserve_pages(const struct accel_vm *vm, struct mv_error *err)
+{
+    uint64_t identity = IDENTITY_MAP_GPA;
+    if (kvm_capability(vm->kvm_fd, KVM_CAP_SET_IDENTITY_MAP_ADDR) &&
+        ioctl(vm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0) {
+        return error_host(err, error_errno(), "/dev/kvm", "/dev/kvm: KVM_SET_IDENTITY_MAP_ADDR failed");
+    }
+    if (kvm_capability(vm->kvm_fd, KVM_CAP_SET_TSS_ADDR) && ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, TSS_GPA) < 0) {
+        return error_host(err, error_errno(), "/dev/kvm", "/dev/kvm: KVM_SET_TSS_ADDR failed");
+    }
+    return 0;
+}
+
+static int fill(struct accel_vm *vm, struct mv_error *err)
+{
+    vm->kvm_fd = kvm_open(err);
+    if (vm->kvm_fd < 0) {
+        return vm->kvm_fd;
+    }
+    do { /* making a VM takes a while, and a signal may interrupt it */
+        vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0UL);
+    } while (vm->vm_fd < 0 && errno == EINTR);
+    if (vm->vm_fd < 0) {
+        return error_host(err, error_errno(), "/dev/kvm", "/dev/kvm: KVM_CREATE_VM failed");
+    }
+    int run_size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0UL);
+    if (run_size < (int)sizeof(struct kvm_run)) {
+        return error_set(err, -ENOTSUP, "missing-capability", "/dev/kvm",
+                         "/dev/kvm: its vCPU area of %d bytes is too small", run_size);
+    }
+    vm->run_size = (size_t)run_size;
+    vm->max_slots = (unsigned)kvm_capability(vm->kvm_fd, KVM_CAP_NR_MEMSLOTS);
+    vm->readonly_slots = kvm_capability(vm->kvm_fd, KVM_CAP_READONLY_MEM) != 0;
+    kvm_stats_open(&vm->stats, vm->vm_fd);
+    int rc = kvm_cpuid_supported(vm->kvm_fd, &vm->cpuid, err);
+    return rc < 0 ? rc : reserve_pages(vm, err);
+}
+
+int kvm_vm_create(struct accel_vm **ret, struct mv_error *err)
+{
+    struct accel_vm *vm = calloc(1, sizeof *vm);
+    if (!vm) {
+        return error_set(err, -ENOMEM, "no-memory", "/dev/kvm", "/dev/kvm: out of memory");
+    }
+    vm->kvm_fd = vm->vm_fd = -1;
+    vm->stats = KVM_STATS_NONE;
+    int rc = fill(vm, err);
+    if (rc < 0) {
+        kvm_vm_destroy(vm);
+        return rc;
+    }
+    *ret = vm;
+    return 0;
+}
+
+void kvm_vm_destroy(struct accel_vm *vm)
+{
+    kvm_stats_close(&vm->stats);
+    free(vm->cpuid);
+    if (vm->vm_fd >= 0) {
+        close(vm->vm_fd);
+    }
+    if (vm->kvm_fd >= 0) {
+        close(vm->kvm_fd);
+    }
+    free(vm);
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+#include "vm/gate.h"
+
+#include <errno.h>
+#include <signal.h>
+
+static void nothing(int signal)
+{
+    (void)signal; /* its arrival is all: KVM_RUN returns */
+}
+
+int gate_prepare_signal(int signal)
+{
+    struct sigaction action = {.sa_handler = nothing}; /* no SA_RESTART: that would go back into the guest */
+    sigemptyset(&action.sa_mask);
+    return sigaction(signal, &action, NULL) < 0 ? -errno : 0;
+}
+
+void gate_mask_signals(int signal)
+{
+    sigset_t all_but_one;
+    sigfillset(&all_but_one);
+    sigdelset(&all_but_one, signal);
+    pthread_sigmask(SIG_SETMASK, &all_but_one, NULL);
+}
+
+/* The kernel reads it in KVM_RUN; other threads write it. */
+static void set_immediate_exit(struct mv_vcpu *vcpu, uint8_t value)
+{
+    __atomic_store_n(&vcpu->run->immediate_exit, value, __ATOMIC_SEQ_CST);
+}
+
+void gate_kick(struct mv_vcpu *vcpu)
+{
+    if (atomic_load(&vcpu->in_guest)) {
+        set_immediate_exit(vcpu, 1);
+        if (vcpu->has_thread) {
+            pthread_kill(vcpu->thread, vcpu->vm->options.kick_signal);
+        }
+    }
+}
+
+void gate_kick_all(struct mv_vm *vm)
+{
+    for (unsigned i = 0; i < vm->vcpu_count; i++) {
+        gate_kick(vm->vcpus[i]);
+    }
+}
+
+static bool anybody_in_guest(struct mv_vm *vm)
+{
+    for (unsigned i = 0; i < vm->vcpu_count; i++) {
+        if (atomic_load(&vm->vcpus[i]->in_guest)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void gate_close(struct mv_vm *vm)
+{
+    pthread_mutex_lock(&vm->lock);
+    atomic_fetch_add(&vm->gate, 1);
+    gate_kick_all(vm);
+    while (anybody_in_guest(vm)) {
+        pthread_cond_wait(&vm->changed, &vm->lock);
+    }
+    pthread_mutex_unlock(&vm->lock);
+}
+
+void gate_open(struct mv_vm *vm)
+{
+    pthread_mutex_lock(&vm->lock);
+    atomic_fetch_sub(&vm->gate, 1);
+    pthread_cond_broadcast(&vm->changed);
+    pthread_mutex_unlock(&vm->lock);
+}
+
+static bool is_open(struct mv_vm *vm)
+{
+    return atomic_load(&vm->gate) == 0;
+}
+
+enum gate_answer gate_enter(struct mv_vcpu *vcpu)
+{
+    struct mv_vm *vm = vcpu->vm;
+    for (;;) {
+        set_immediate_exit(vcpu, 0);
+        atomic_store(&vcpu->in_guest, true);
+        bool stopping = atomic_load(&vm->stopping);
+        bool request = atomic_load(&vcpu->requests) != 0;
+        if (!stopping && !request && is_open(vm)) {
+            return GATE_ENTERED;
+        }
+        gate_leave(vcpu);
+        if (stopping) {
+            return GATE_STOPPING;
+        }
+        if (request) {
+            return GATE_REQUEST;
+        }
+        pthread_mutex_lock(&vm->lock);
+        while (!is_open(vm) && !atomic_load(&vm->stopping)) {
+            pthread_cond_wait(&vm->changed, &vm->lock);
+        }
+        pthread_mutex_unlock(&vm->lock);
+    }
+}
+
+void gate_leave(struct mv_vcpu *vcpu)
+{
+    struct mv_vm *vm = vcpu->vm;
+    atomic_store(&vcpu->in_guest, false);
+    if (!is_open(vm)) {
+        pthread_mutex_lock(&vm->lock);
+        pthread_cond_broadcast(&vm->changed);
+        pthread_mutex_unlock(&vm->lock);
+    }
+}

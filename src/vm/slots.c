@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The slots are kept in a balanced tree (tsearch(3): red-black in glibc) by their first address. During a commit
+ * the events fill a plan; prepare checks the plan, then carries it out, and can take it back.
+ */
+#include "vm/slots.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <search.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/range.h"
+
+/* What one commit does to the slots. Ids of additions are given out when it is carried out. */
+struct plan {
+    struct mv_slot *slots;
+    size_t count;
+    size_t capacity;
+};
+
+/*
+ * Invariants: used + free_count == next_id <= max_slots; an id is in the tree, on the free list, or >= next_id.
+ * `lock` protects the tree and the counts against readers; only the committing thread writes.
+ */
+struct slot_table {
+    struct slot_port port;
+    struct slot_limits limits;
+
+    pthread_mutex_t lock;
+    void *tree; /* of struct mv_slot, by gpa */
+    size_t used;
+    struct slot_counts counts;
+
+    uint32_t *free_ids; /* a stack: the id given back last is used first */
+    size_t free_count;
+    uint32_t next_id; /* never used so far */
+
+    struct plan removals;
+    struct plan additions;
+    int plan_error; /* an event could not be kept: -ENOMEM */
+    size_t removed; /* how much of the plan is carried out */
+    size_t added;
+    bool holding; /* the vCPUs */
+    bool ended;   /* what happens to the space is of no interest any more */
+};
+
+static int compare_gpa(const void *a, const void *b)
+{
+    uint64_t x = ((const struct mv_slot *)a)->gpa.raw;
+    uint64_t y = ((const struct mv_slot *)b)->gpa.raw;
+    return (x > y) - (x < y);
+}
+
+struct slot_table *slots_create(const struct slot_port *port, const struct slot_limits *limits)
+{
+    struct slot_table *table = calloc(1, sizeof *table);
+    if (!table) {
+        return NULL;
+    }
+    table->port = *port;
+    table->limits = *limits;
+    table->free_ids = calloc(limits->max_slots ? limits->max_slots : 1, sizeof *table->free_ids);
+    if (!table->free_ids) {
+        free(table);
+        return NULL;
+    }
+    pthread_mutex_init(&table->lock, NULL);
+    return table;
+}
+
+void slots_end(struct slot_table *table)
+{
+    table->ended = true;
+}
+
+void slots_destroy(struct slot_table *table)
+{
+    if (table) {
+        tdestroy(table->tree, free);
+        pthread_mutex_destroy(&table->lock);
+        free(table->free_ids);
+        free(table->removals.slots);
+        free(table->additions.slots);
+        free(table);
+    }
+}
+
+/* --- the plan
+ * ----------------------------------------------------------------------------------------------------- */
+
+static int plan_append(struct plan *plan, struct mv_slot slot)
+{
+    if (plan->count == plan->capacity) {
+        size_t capacity = plan->capacity ? plan->capacity * 2 : 16;
+        struct mv_slot *slots = realloc(plan->slots, capacity * sizeof *slots);
+        if (!slots) {
+            return -ENOMEM;
+        }
+        plan->slots = slots;
+        plan->capacity = capacity;
+    }
+    plan->slots[plan->count++] = slot;
+    return 0;
+}
+
+/* The slots that a section makes, in order; false when it makes none. */
+static bool section_slots(const struct slot_table *table, const struct mv_section *section,
+                          struct mv_slot *ret_all)
+{
+    struct mv_range pages;
+    if (section->hva.raw == 0 || (section->readonly && !table->limits.readonly_slots) ||
+        !range_whole_pages(section->range, table->limits.page_bytes, &pages)) {
+        return false;
+    }
+    hva_t hva = hva_add(section->hva, pages.first - section->range.first);
+    if (!is_aligned(hva.raw, table->limits.page_bytes)) {
+        return false; /* page and frame do not lie together: only the view can give it */
+    }
+    *ret_all = (struct mv_slot){
+        .flags = section->readonly ? KVM_MEM_READONLY : 0,
+        .gpa = mv_gpa(pages.first),
+        .size_bytes = range_size(pages),
+        .hva = hva,
+    };
+    return true;
+}
+
+static void plan_section(struct slot_table *table, struct plan *plan, const struct mv_section *section)
+{
+    struct mv_slot rest;
+    if (table->ended || !section_slots(table, section, &rest)) {
+        return;
+    }
+    while (rest.size_bytes > 0 && table->plan_error == 0) {
+        struct mv_slot slot = rest;
+        if (slot.size_bytes > table->limits.max_slot_bytes) {
+            slot.size_bytes = table->limits.max_slot_bytes;
+        }
+        table->plan_error = plan_append(plan, slot);
+        rest.gpa = gpa_add_wrapping(rest.gpa, slot.size_bytes);
+        rest.hva = hva_add(rest.hva, slot.size_bytes);
+        rest.size_bytes -= slot.size_bytes;
+    }
+}
+
+static bool same_slot(const struct mv_slot *a, const struct mv_slot *b)
+{
+    return a->gpa.raw == b->gpa.raw && a->size_bytes == b->size_bytes && a->hva.raw == b->hva.raw &&
+           a->flags == b->flags;
+}
+
+/* Both lists are in order of gpa. What goes and comes back just the same needs no call: drop it from both. */
+static void cancel_pairs(struct slot_table *table)
+{
+    struct plan *r = &table->removals;
+    struct plan *a = &table->additions;
+    size_t kept_r = 0, kept_a = 0;
+    size_t i = 0, j = 0;
+    while (i < r->count || j < a->count) {
+        if (i < r->count && j < a->count && same_slot(&r->slots[i], &a->slots[j])) {
+            i++;
+            j++;
+        } else if (j == a->count || (i < r->count && r->slots[i].gpa.raw <= a->slots[j].gpa.raw)) {
+            r->slots[kept_r++] = r->slots[i++];
+        } else {
+            a->slots[kept_a++] = a->slots[j++];
+        }
+    }
+    r->count = kept_r;
+    a->count = kept_a;
+}
+
+/* A slot that an earlier commit could not give back to the kernel is not there to be removed. */
+static void drop_unknown(struct slot_table *table)
+{
+    struct plan *r = &table->removals;
+    size_t kept = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        struct mv_slot **found = tfind(&r->slots[i], &table->tree, compare_gpa);
+        if (found && same_slot(*found, &r->slots[i])) {
+            r->slots[kept++] = r->slots[i];
+        }
+    }
+    r->count = kept;
+}
+
+/* --- carrying it out
+ * ------------------------------------------------------------------------------------------------ */
+
+static int call(struct slot_table *table, const struct mv_slot *slot, uint64_t size_bytes)
+{
+    struct kvm_userspace_memory_region region = {
+        .slot = slot->id,
+        .flags = slot->flags,
+        .guest_phys_addr = slot->gpa.raw,
+        .memory_size = size_bytes,
+        .userspace_addr = slot->hva.raw,
+    };
+    pthread_mutex_lock(&table->lock);
+    table->counts.set_slot_calls++;
+    pthread_mutex_unlock(&table->lock);
+    return table->port.set_slot(table->port.opaque, &region);
+}
+
+/* `slot` is filled in with what the table knows of it, its id above all. */
+static int remove_slot(struct slot_table *table, struct mv_slot *slot)
+{
+    struct mv_slot **found = tfind(slot, &table->tree, compare_gpa);
+    assert(found && same_slot(*found, slot));
+    struct mv_slot *node = *found;
+    *slot = *node;
+    int rc = call(table, slot, 0);
+    if (rc < 0) {
+        return rc;
+    }
+    pthread_mutex_lock(&table->lock);
+    tdelete(node, &table->tree, compare_gpa);
+    table->used--;
+    pthread_mutex_unlock(&table->lock);
+    table->free_ids[table->free_count++] = node->id;
+    free(node);
+    return 0;
+}
+
+static int add_slot(struct slot_table *table, struct mv_slot *slot)
+{
+    struct mv_slot *node = malloc(sizeof *node);
+    if (!node) {
+        return -ENOMEM;
+    }
+    slot->id = table->free_count > 0 ? table->free_ids[table->free_count - 1] : table->next_id;
+    *node = *slot;
+    /* Into the tree first: that may fail without a trace. */
+    pthread_mutex_lock(&table->lock);
+    bool linked = tsearch(node, &table->tree, compare_gpa) != NULL;
+    pthread_mutex_unlock(&table->lock);
+    int rc = linked ? call(table, slot, slot->size_bytes) : -ENOMEM;
+    pthread_mutex_lock(&table->lock);
+    if (rc == 0) {
+        table->used++;
+    } else if (linked) {
+        tdelete(node, &table->tree, compare_gpa);
+    }
+    pthread_mutex_unlock(&table->lock);
+    if (rc < 0) {
+        free(node);
+    } else if (table->free_count > 0) {
+        table->free_count--;
+    } else {
+        table->next_id++;
+    }
+    return rc;
+}
+
+static void forget_plan(struct slot_table *table)
+{
+    table->removals.count = table->additions.count = 0;
+    table->removed = table->added = 0;
+    table->plan_error = 0;
+    if (table->holding) {
+        table->holding = false;
+        table->port.release_vcpus(table->port.opaque);
+    }
+}
+
+/*
+ * Newest first. Each step gives back what the kernel had a moment ago, with the same id; should it refuse even
+ * that, the table says what is true (that slot is gone), and the guest finds MMIO there.
+ */
+static void take_back(struct slot_table *table)
+{
+    while (table->added > 0) {
+        (void)remove_slot(table, &table->additions.slots[--table->added]);
+    }
+    while (table->removed > 0) {
+        (void)add_slot(table, &table->removals.slots[--table->removed]);
+    }
+}
+
+static int carry_out(struct slot_table *table, struct mv_error *err)
+{
+    int rc = 0;
+    const struct mv_slot *at = NULL;
+    while (rc == 0 && table->removed < table->removals.count) {
+        at = &table->removals.slots[table->removed];
+        rc = remove_slot(table, &table->removals.slots[table->removed]);
+        table->removed += rc == 0;
+    }
+    while (rc == 0 && table->added < table->additions.count) {
+        at = &table->additions.slots[table->added];
+        rc = add_slot(table, &table->additions.slots[table->added]);
+        table->added += rc == 0;
+    }
+    if (rc < 0) {
+        error_host(err, rc, "slots", "slot at gpa " PRI_ADDR ", %" PRIu64 " bytes: the accelerator refuses it",
+                   at->gpa.raw, at->size_bytes);
+    }
+    return rc;
+}
+
+/* --- the listener
+ * --------------------------------------------------------------------------------------------------- */
+
+static void region_del(void *opaque, const struct mv_section *section)
+{
+    struct slot_table *table = opaque;
+    plan_section(table, &table->removals, section);
+}
+
+static void region_add(void *opaque, const struct mv_section *section)
+{
+    struct slot_table *table = opaque;
+    plan_section(table, &table->additions, section);
+}
+
+static int prepare(void *opaque, struct mv_error *err)
+{
+    struct slot_table *table = opaque;
+    if (table->plan_error < 0) {
+        return error_set(err, table->plan_error, "no-memory", "slots", "slots: out of memory");
+    }
+    cancel_pairs(table);
+    drop_unknown(table);
+    size_t needed = table->used - table->removals.count + table->additions.count;
+    if (needed > table->limits.max_slots) {
+        return error_set(err, -ENOSPC, "no-slot", "slots",
+                         "slots: the memory map needs %zu of them, and the accelerator has %u", needed,
+                         table->limits.max_slots);
+    }
+    if (table->removals.count + table->additions.count > 0) {
+        table->holding = true;
+        table->port.hold_vcpus(table->port.opaque);
+    }
+    int rc = carry_out(table, err);
+    if (rc < 0) {
+        take_back(table);
+    }
+    return rc;
+}
+
+static void commit(void *opaque)
+{
+    struct slot_table *table = opaque;
+    if (table->removals.count + table->additions.count > 0) {
+        pthread_mutex_lock(&table->lock);
+        table->counts.commits++;
+        pthread_mutex_unlock(&table->lock);
+    }
+    forget_plan(table);
+}
+
+static void abort_commit(void *opaque)
+{
+    struct slot_table *table = opaque;
+    take_back(table);
+    forget_plan(table);
+}
+
+const struct mv_listener_ops slots_listener_ops = {
+    .region_del = region_del,
+    .region_add = region_add,
+    .prepare = prepare,
+    .commit = commit,
+    .abort = abort_commit,
+};
+
+/* --- looking
+ * ---------------------------------------------------------------------------------------------------------- */
+
+struct copying {
+    struct mv_slot *to;
+    size_t capacity;
+    size_t count;
+};
+
+static void copy_one(const void *node, VISIT visit, void *opaque)
+{
+    struct copying *copying = opaque;
+    if (visit == postorder || visit == leaf) { /* which tsearch calls its in-order visit */
+        if (copying->count < copying->capacity) {
+            copying->to[copying->count] = **(struct mv_slot *const *)node;
+        }
+        copying->count++;
+    }
+}
+
+size_t slots_copy(struct slot_table *table, struct mv_slot *ret, size_t capacity)
+{
+    struct copying copying = {.to = ret, .capacity = capacity};
+    pthread_mutex_lock(&table->lock);
+    twalk_r(table->tree, copy_one, &copying);
+    pthread_mutex_unlock(&table->lock);
+    return copying.count;
+}
+
+struct slot_counts slots_counts(struct slot_table *table)
+{
+    pthread_mutex_lock(&table->lock);
+    struct slot_counts counts = table->counts;
+    pthread_mutex_unlock(&table->lock);
+    return counts;
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Slots: which pieces of the memory space the accelerator has been given. A listener of the space turns what a
+ * commit changes into slot calls: as many as there are slots that change, whatever exists besides.
+ *
+ * Only RAM and ROM in whole host pages becomes slots; what is left over is reached by MMIO exits and the view,
+ * which gives the same bytes. A ROM is a read-only slot, or none where the accelerator has no read-only slots.
+ */
+#ifndef VM_SLOTS_H
+#define VM_SLOTS_H
+
+#include <memvirt/listener.h>
+#include <memvirt/vm.h>
+
+struct slot_table;
+
+/* How the table reaches what it works for; the callbacks are called in the committing thread. */
+struct slot_port {
+    void *opaque;
+    /* KVM_SET_USER_MEMORY_REGION; 0 or -errno. */
+    int (*set_slot)(void *opaque, const struct kvm_userspace_memory_region *slot);
+    /* Between the two no vCPU is in the guest: it must not see one slot of a commit changed and another not yet.
+     */
+    void (*hold_vcpus)(void *opaque);
+    void (*release_vcpus)(void *opaque);
+};
+
+struct slot_limits {
+    unsigned max_slots;
+    uint64_t max_slot_bytes; /* a multiple of the page size */
+    uint64_t page_bytes;     /* the host's */
+    bool readonly_slots;
+};
+
+struct slot_counts {
+    uint64_t commits; /* that told the table anything */
+    uint64_t set_slot_calls;
+};
+
+/* NULL when out of memory. */
+struct slot_table *slots_create(const struct slot_port *port, const struct slot_limits *limits);
+/* Before the listener is destroyed: the accelerator's VM is about to go, and all its slots with it, without a
+ * call. */
+void slots_end(struct slot_table *table);
+void slots_destroy(struct slot_table *table);
+
+/* To be registered with the table as opaque. */
+extern const struct mv_listener_ops slots_listener_ops;
+
+/* Any thread. */
+size_t slots_copy(struct slot_table *table, struct mv_slot *ret, size_t capacity);
+struct slot_counts slots_counts(struct slot_table *table);
+
+#endif

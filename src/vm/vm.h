@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Inside a VM: an accelerator, the slots that it has, and vCPUs in threads of their own.
+ *
+ * Locking. `lock` protects the states below that say so, and is a leaf: nothing is called with it held but the
+ * host's threads library. What a vCPU thread looks at between two runs is atomic, and written before its thread is
+ * kicked.
+ */
+#ifndef VM_VM_H
+#define VM_VM_H
+
+#include <memvirt/vm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "accel/accel.h"
+#include "vm/slots.h"
+
+#define VM_VCPUS_MAX 254 /* what an 8-bit APIC id can name, less the broadcast address */
+
+/* What a vCPU thread does next. Written by that thread under `lock`, or before it exists. */
+enum vcpu_activity {
+    VCPU_RUNNING,
+    VCPU_HALTED,    /* executed HLT; nothing but INIT brings it back */
+    VCPU_WAIT_SIPI, /* after INIT, or never started */
+};
+
+enum vcpu_request {
+    VCPU_REQUEST_INIT = 1u << 0,
+    VCPU_REQUEST_SIPI = 1u << 1,
+};
+
+/* Owned by its VM. */
+struct mv_vcpu {
+    struct mv_vm *vm;
+    unsigned index;
+    struct accel_vcpu *accel;
+    struct kvm_run *run;
+    struct kvm_sregs reset_sregs; /* as the accelerator made it: what INIT brings back */
+    struct kvm_regs reset_regs;
+
+    pthread_t thread;
+    bool has_thread;      /* `lock`; the thread exists and may be signalled */
+    atomic_bool in_guest; /* between vcpu_enter and vcpu_leave */
+    bool pending_io;      /* own thread: the last exit's instruction is half done, the next run completes it */
+
+    atomic_uint requests; /* of enum vcpu_request; set under `lock` */
+
+    enum vcpu_activity activity; /* `lock` */
+    uint8_t sipi_vector;         /* `lock` */
+    bool halted_with_interrupts; /* `lock`; the IF flag when it halted */
+    uint64_t halted_at;          /* `lock`; RIP */
+
+    atomic_uint_fast64_t exits[ACCEL_EXIT_COUNT]; /* written by its own thread */
+};
+
+enum vm_phase {
+    VM_MADE,
+    VM_STARTED, /* vCPU threads may exist */
+    VM_JOINED,  /* they are gone */
+};
+
+/* Owned by the caller of mv_vm_create. */
+struct mv_vm {
+    struct mv_vm_options options; /* its strings are not ours: accel is not kept */
+    const struct accel *ops;
+    struct accel_vm *accel;
+    struct mv_listener *listener; /* feeds `slots` */
+    struct slot_table *slots;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* whenever a state that somebody may wait for changes */
+    enum vm_phase phase;    /* `lock` */
+    atomic_bool stopping;   /* no vCPU enters the guest any more */
+    struct mv_stop stop;    /* `lock` */
+    atomic_uint gate;       /* closed while > 0: no vCPU enters the guest */
+
+    unsigned vcpu_count;
+    struct mv_vcpu *vcpus[VM_VCPUS_MAX];
+
+    atomic_uint_fast64_t unassigned;
+    atomic_uint_fast64_t rom_writes;
+    atomic_uint_fast64_t device_errors;
+    const struct mv_region *noticed[8]; /* `lock`; ROMs whose first write was told; never followed */
+    unsigned noticed_count;             /* `lock` */
+};
+
+/* 0, or -EBUSY when vCPU threads may be using their registers. */
+int vm_check_idle(struct mv_vm *vm, struct mv_error *err);
+
+#endif

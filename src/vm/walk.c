@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+#include "vm/walk.h"
+
+#include <string.h>
+
+struct x86_paging walk_paging(const struct kvm_sregs *sregs)
+{
+    return x86_paging_of(sregs->cr0, sregs->cr3, sregs->cr4, sregs->efer);
+}
+
+bool walk_read(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret)
+{
+    struct mv_hold hold;
+    if (mv_space_hold(opaque, at, size_bytes, &hold) != MV_OK) {
+        return false;
+    }
+    bool whole = hold.length == size_bytes;
+    if (whole) {
+        uint64_t entry = 0;
+        memcpy(&entry, hold.bytes, size_bytes); /* the guest's byte order is ours: both are x86 */
+        *ret = entry;
+    }
+    mv_hold_release(&hold);
+    return whole;
+}
+
+bool walk_to_gpa(struct mv_vm *vm, const struct kvm_sregs *sregs, gva_t gva, gpa_t *ret)
+{
+    struct x86_paging paging = walk_paging(sregs);
+    struct x86_walk walk;
+    x86_walk(&paging, gva, walk_read, vm->options.memory, &walk);
+    if (walk.end != X86_WALK_MAPPED) {
+        return false;
+    }
+    *ret = walk.gpa;
+    return true;
+}

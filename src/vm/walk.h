@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+/* Guest page tables, read in a VM's memory. Only RAM and ROM is read: looking has no side effects. */
+#ifndef VM_WALK_H
+#define VM_WALK_H
+
+#include "paging/x86.h"
+#include "vm/vm.h"
+
+struct x86_paging walk_paging(const struct kvm_sregs *sregs);
+
+/* An x86_read_fn; opaque is the memory space. */
+bool walk_read(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret);
+
+/* False when the guest's tables do not map it. */
+bool walk_to_gpa(struct mv_vm *vm, const struct kvm_sregs *sregs, gva_t gva, gpa_t *ret);
+
+#endif
