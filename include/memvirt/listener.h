@@ -40,12 +40,13 @@ struct mv_listener_ops {
  * Listen to one space. The listener is told the present view at once, as additions.
  * @param ops       must stay valid until mv_listener_destroy()
  * @param priority  orders listeners of one machine: additions low to high, deletions high to low
- * @return 0; -ENOMEM; or what its prepare said
+ * @return 0; -EBUSY ("busy": a transaction is open, or a commit is going on); -ENOMEM; or what its prepare said
  */
 MV_API int mv_listener_create(struct mv_space *space, const struct mv_listener_ops *ops, void *opaque,
                               int priority, struct mv_listener **ret, struct mv_error *err);
 
-/** Stop listening: the listener is told the present view as deletions first. NULL is allowed. */
+/** Stop listening: the listener is told the present view as deletions first. NULL is allowed. Not from a listener.
+ */
 MV_API void mv_listener_destroy(struct mv_listener *listener);
 
 MV_END_DECLS

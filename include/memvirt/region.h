@@ -74,7 +74,8 @@ struct mv_region_options {
     struct mv_region *target;     /**< ALIAS: what it shows; the alias takes a reference */
     uint64_t target_offset_bytes; /**< ALIAS: where in the target its first byte is */
 
-    bool readonly; /**< guest writes below this region (through it, for an alias) are refused */
+    bool readonly; /**< guest writes to RAM below this region (through it, for an alias) are refused; devices get
+                      theirs */
 };
 
 /**
@@ -124,7 +125,7 @@ MV_API int mv_region_set_address(struct mv_region *region, uint64_t offset, stru
 /** Resize a container, MMIO region or alias; RAM and ROM within their block. @return 0; -EINVAL; ... */
 MV_API int mv_region_set_size(struct mv_region *region, uint64_t size_bytes, struct mv_error *err);
 
-/** Let guest writes through, or refuse them. A ROM stays one. */
+/** Let guest writes to RAM through, or refuse them. A ROM stays one. */
 MV_API int mv_region_set_readonly(struct mv_region *region, bool readonly, struct mv_error *err);
 
 /** Slide an alias over its target. @return 0; -EINVAL if it is no alias; ... */

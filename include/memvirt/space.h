@@ -22,20 +22,23 @@ struct mv_section {
     struct mv_range range;    /**< in the space */
     struct mv_region *region; /**< what answers: RAM, ROM or MMIO, never an alias or a container */
     uint64_t offset;          /**< in the region, of range.first */
-    bool readonly;            /**< guest writes are refused */
+    bool readonly;            /**< guest writes are refused, if it is RAM or ROM */
     mv_hva_t hva;             /**< RAM and ROM: of range.first; else 0 */
 };
 
 /**
- * Make a space that shows `root`; the space takes a reference to it.
+ * Make a space that shows `root`; the space takes a reference to it. Made inside a transaction it shows nothing
+ * until the outermost commit, and if that fails, the tree as it is then.
  * @return 0; -EINVAL (another machine's region); -ENOMEM; or what the commit says
  */
 MV_API int mv_space_create(struct mv_machine *machine, const char *name, struct mv_region *root,
                            struct mv_space **ret, struct mv_error *err);
 
-/** End a space. No listener, no VM and no reader may be using it any more. NULL is allowed. */
+/** End a space. No listener, no VM and no reader may be using it any more. NULL is allowed. Not from a listener.
+ */
 MV_API void mv_space_destroy(struct mv_space *space);
 
+/** What it was made with; both are good as long as the space is. */
 MV_API const char *mv_space_name(const struct mv_space *space);
 MV_API struct mv_region *mv_space_root(const struct mv_space *space);
 

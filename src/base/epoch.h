@@ -16,6 +16,30 @@
 
 #include <urcu/compiler.h>
 
+/*
+ * liburcu is not built for ThreadSanitizer, which therefore cannot see that what readers and the retiring thread
+ * did comes before the free. These tell it.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define EPOCH_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define EPOCH_TSAN 1
+#endif
+#endif
+#ifdef EPOCH_TSAN
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define EPOCH_ACQUIRE(address) __tsan_acquire(address)
+#define EPOCH_RELEASE(address) __tsan_release(address)
+#else
+#define EPOCH_ACQUIRE(address) ((void)(address))
+#define EPOCH_RELEASE(address) ((void)(address))
+#endif
+
+/* Any address will do that is the same everywhere: that of a function of liburcu's. */
+#define EPOCH_READERS ((void *)(uintptr_t)urcu_bp_synchronize_rcu)
+
 /* Embedded in an object that can be retired. */
 struct epoch_head {
     struct rcu_head rcu;
@@ -28,22 +52,32 @@ static inline void epoch_enter(void)
 
 static inline void epoch_exit(void)
 {
+    EPOCH_RELEASE(EPOCH_READERS);
     urcu_bp_read_unlock();
 }
 
 /* Pairs with epoch_load: what was written to *new before is visible to whoever loads the pointer. */
-#define epoch_publish(place, new_pointer) rcu_assign_pointer(place, new_pointer)
-#define epoch_load(place) rcu_dereference(place)
+#define epoch_publish(place, new_pointer) __atomic_store_n(&(place), (new_pointer), __ATOMIC_RELEASE)
+#define epoch_load(place) __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
 
 static inline void epoch_retire(struct epoch_head *head, void (*free_it)(struct rcu_head *))
 {
+    EPOCH_RELEASE(head);
     urcu_bp_call_rcu(&head->rcu, free_it);
+}
+
+/* First thing in a retire callback. */
+static inline void epoch_retired(struct epoch_head *head)
+{
+    EPOCH_ACQUIRE(head);
+    EPOCH_ACQUIRE(EPOCH_READERS);
 }
 
 /* Wait until everything retired so far is freed. Never inside an epoch, nor in a retire callback. */
 static inline void epoch_drain(void)
 {
     urcu_bp_barrier();
+    EPOCH_ACQUIRE(EPOCH_READERS);
 }
 
 #endif

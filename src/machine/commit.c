@@ -22,17 +22,26 @@ static void drop_next(struct mv_machine *machine)
     }
 }
 
+static int render_space(struct mv_space *space, struct mv_error *err)
+{
+    int rc = render(space->root, &space->next);
+    if (rc == -ELOOP) {
+        return error_set(err, rc, "too-deep", space->name, "space %s: its tree nests deeper than %d", space->name,
+                         RENDER_DEPTH_MAX);
+    }
+    if (rc < 0) {
+        return error_set(err, rc, "no-memory", space->name, "space %s: out of memory", space->name);
+    }
+    return 0;
+}
+
 static int render_all(struct mv_machine *machine, struct mv_error *err)
 {
     struct mv_space *space;
     cds_list_for_each_entry (space, &machine->spaces, link) {
-        int rc = render(space->root, &space->next);
-        if (rc == -ELOOP) {
-            return error_set(err, rc, "too-deep", space->name, "space %s: its tree nests deeper than %d",
-                             space->name, RENDER_DEPTH_MAX);
-        }
+        int rc = render_space(space, err);
         if (rc < 0) {
-            return error_set(err, rc, "no-memory", space->name, "space %s: out of memory", space->name);
+            return rc;
         }
     }
     return 0;
@@ -98,14 +107,22 @@ static int prepare_all(struct mv_machine *machine, struct mv_error *err)
     return 0;
 }
 
-static void publish_all(struct mv_machine *machine)
+static void publish(struct mv_space *space)
+{
+    struct mv_view *old = space->view;
+    epoch_publish(space->view, space->next);
+    space->next = NULL;
+    space->shown = true;
+    view_put(old);
+}
+
+void commit_new_spaces(struct mv_machine *machine)
 {
     struct mv_space *space;
     cds_list_for_each_entry (space, &machine->spaces, link) {
-        struct mv_view *old = space->view;
-        epoch_publish(space->view, space->next);
-        space->next = NULL;
-        view_put(old);
+        if (!space->shown && render_space(space, NULL) == 0) {
+            publish(space);
+        }
     }
 }
 
@@ -133,7 +150,9 @@ int commit_spaces(struct mv_machine *machine, struct mv_error *err)
         drop_next(machine);
         return rc;
     }
-    publish_all(machine);
+    cds_list_for_each_entry (space, &machine->spaces, link) {
+        publish(space);
+    }
     cds_list_for_each_entry (listener, &machine->listeners, link) {
         listener_commit(listener);
     }

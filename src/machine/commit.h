@@ -13,4 +13,10 @@ struct mv_machine;
  */
 int commit_spaces(struct mv_machine *machine, struct mv_error *err);
 
+/*
+ * After a failed commit, when its edits are undone: spaces that were made in that transaction have shown nothing
+ * so far; they show the tree as it is now, or, if there is no memory even for that, nothing until the next commit.
+ */
+void commit_new_spaces(struct mv_machine *machine);
+
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "machine/listener.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -41,7 +42,19 @@ void listener_region_nop(struct mv_listener *listener, const struct section *sec
 
 int listener_prepare(struct mv_listener *listener, struct mv_error *err)
 {
-    return listener->ops->prepare ? listener->ops->prepare(listener->opaque, err) : 0;
+    const char *name = listener->space->name;
+    struct mv_error why;
+    int rc = 0;
+    if (listener->ops->prepare) {
+        error_set(&why, 0, "refused", name, "space %s: a listener refused the change",
+                  name); /* unless it says more */
+        rc = listener->ops->prepare(listener->opaque, &why);
+    }
+    if (rc < 0 && err) {
+        why.code = rc;
+        *err = why;
+    }
+    return rc;
 }
 
 void listener_commit(struct mv_listener *listener)
@@ -100,7 +113,7 @@ int mv_listener_create(struct mv_space *space, const struct mv_listener_ops *ops
     *listener = (struct mv_listener){.space = space, .ops = ops, .opaque = opaque, .priority = priority};
     machine_lock(machine);
     int rc = 0;
-    if (machine->depth > 0) {
+    if (machine->depth > 0 || machine->committing) {
         /* It would be told a view that the open transaction may yet take back. */
         rc = error_set(err, -EBUSY, "busy", space->name, "listener of %s: a transaction is open", space->name);
     } else {
@@ -127,6 +140,7 @@ void mv_listener_destroy(struct mv_listener *listener)
     }
     struct mv_machine *machine = listener->space->machine;
     machine_lock(machine);
+    assert(!machine->committing);
     cds_list_del(&listener->link);
     machine->committing = true;
     /* Nobody is left who could be told that a deletion failed. */

@@ -8,6 +8,7 @@
 #include "base/epoch.h"
 #include "base/error.h"
 #include "machine/commit.h"
+#include "machine/region.h"
 #include "machine/undo.h"
 
 static int no_memory(struct mv_error *err)
@@ -33,6 +34,7 @@ int mv_machine_create(struct mv_machine **ret, struct mv_error *err)
     pthread_mutexattr_destroy(&recursive);
     CDS_INIT_LIST_HEAD(&machine->spaces);
     CDS_INIT_LIST_HEAD(&machine->listeners);
+    CDS_INIT_LIST_HEAD(&machine->deferred);
     atomic_init(&machine->refs, 1);
     *ret = machine;
     return 0;
@@ -65,10 +67,20 @@ void mv_machine_destroy(struct mv_machine *machine)
 void machine_lock(struct mv_machine *machine)
 {
     pthread_mutex_lock(&machine->control);
+    machine->held++;
 }
 
 void machine_unlock(struct mv_machine *machine)
 {
+    struct mv_region *region;
+    while (machine->held == 1 && (region = region_pop_deferred(machine)) != NULL) {
+        machine->held = 0;
+        pthread_mutex_unlock(&machine->control);
+        mv_region_put(region);
+        pthread_mutex_lock(&machine->control);
+        machine->held = 1;
+    }
+    machine->held--;
     pthread_mutex_unlock(&machine->control);
 }
 
@@ -85,7 +97,7 @@ int mv_machine_begin(struct mv_machine *machine, struct mv_error *err)
 
 int mv_machine_commit(struct mv_machine *machine, struct mv_error *err)
 {
-    assert(machine->depth > 0);
+    assert(machine->depth > 0 && !machine->committing);
     int rc = 0;
     if (machine->depth == 1 && machine->dirty) {
         machine->committing = true;
@@ -93,9 +105,9 @@ int mv_machine_commit(struct mv_machine *machine, struct mv_error *err)
         machine->committing = false;
         if (rc < 0) {
             undo_all(machine->undo);
-        } else {
-            undo_clear(machine->undo);
+            commit_new_spaces(machine);
         }
+        undo_clear(machine->undo);
         machine->dirty = false;
     }
     machine->depth--;

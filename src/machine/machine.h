@@ -25,11 +25,13 @@ struct undo_log;
 struct mv_machine {
     atomic_uint refs;
     pthread_mutex_t control;
-    unsigned depth;  /* of open transactions, all by the thread that holds `control` */
+    unsigned held;   /* how often the holder of `control` holds it */
+    unsigned depth;  /* of open transactions, all by the holder of `control` */
     bool committing; /* listeners are being told */
     bool dirty;      /* a tree or the set of spaces changed since the outermost begin */
     struct cds_list_head spaces;
     struct cds_list_head listeners; /* ascending priority, of equals the earliest first */
+    struct cds_list_head deferred;  /* regions, by their deferred_link: see region_put_deferred */
     struct undo_log *undo;
     uint64_t visit; /* stamps regions in graph searches: a region with this stamp has been seen */
 };
@@ -37,7 +39,7 @@ struct mv_machine {
 struct mv_machine *machine_get(struct mv_machine *machine);
 void machine_put(struct mv_machine *machine);
 
-/* Take and give back the control lock outside a transaction, for changes that are no edits. */
+/* The control lock. The unlock that frees it also gives back the deferred references, without it. */
 void machine_lock(struct mv_machine *machine);
 void machine_unlock(struct mv_machine *machine);
 

@@ -58,7 +58,7 @@ static int check_options(struct mv_machine *machine, const struct mv_region_opti
     if (!o->name) {
         return bad_region(err, name, "it needs a name");
     }
-    if (o->block && !memory) {
+    if ((o->block || o->block_offset_bytes) && !memory) {
         return bad_region(err, name, "only RAM and ROM have a block");
     }
     if (o->block && o->block->machine != machine) {
@@ -67,7 +67,7 @@ static int check_options(struct mv_machine *machine, const struct mv_region_opti
     if ((o->ops || o->opaque || o->release) && o->kind != MV_REGION_MMIO) {
         return bad_region(err, name, "only MMIO regions have handlers");
     }
-    if (o->target && o->kind != MV_REGION_ALIAS) {
+    if ((o->target || o->target_offset_bytes) && o->kind != MV_REGION_ALIAS) {
         return bad_region(err, name, "only an alias has a target");
     }
     switch (o->kind) {
@@ -167,33 +167,69 @@ static void drop_backing(struct mv_region *region)
     }
 }
 
-/* The last reference is gone: no container, alias, space, view or undo entry knows the region any more. */
-static void destroy(struct mv_region *region)
+/* The last reference is gone, and the control lock is held: let nobody find the region from now on. */
+static void detach(struct mv_region *region)
 {
-    struct mv_machine *machine = region->machine;
-    assert(!region->state.container && cds_list_empty(&region->aliases));
-    machine_lock(machine);
-    if (region->kind == MV_REGION_ALIAS) {
-        cds_list_del(&region->alias.link);
-    }
     struct mv_region *child, *next;
+    assert(!region->state.container && cds_list_empty(&region->aliases));
     cds_list_for_each_entry_safe (child, next, &region->children, sibling) {
         cds_list_del(&child->sibling);
         child->state.container = NULL;
-        mv_region_put(child);
+        region_put_deferred(child);
     }
-    machine_unlock(machine);
-    drop_backing(region);
-    free(region->name);
-    free(region);
-    machine_put(machine);
+    if (region->kind == MV_REGION_ALIAS) {
+        cds_list_del(&region->alias.link);
+    }
 }
 
+/*
+ * The last reference goes under the control lock, in one step with the region's ties to its children: whoever
+ * holds the lock and finds a container may take a reference to it.
+ */
 void mv_region_put(struct mv_region *region)
 {
-    if (region && atomic_fetch_sub_explicit(&region->refs, 1, memory_order_acq_rel) == 1) {
-        destroy(region);
+    if (!region) {
+        return;
     }
+    unsigned refs = atomic_load_explicit(&region->refs, memory_order_relaxed);
+    while (refs > 1) {
+        if (atomic_compare_exchange_weak_explicit(&region->refs, &refs, refs - 1, memory_order_release,
+                                                  memory_order_relaxed)) {
+            return;
+        }
+    }
+    struct mv_machine *machine = region->machine;
+    machine_lock(machine);
+    bool last = atomic_fetch_sub_explicit(&region->refs, 1, memory_order_acq_rel) == 1;
+    if (last) {
+        detach(region);
+    }
+    machine_unlock(machine);
+    if (last) {
+        drop_backing(region);
+        free(region->name);
+        free(region);
+        machine_put(machine);
+    }
+}
+
+void region_put_deferred(struct mv_region *region)
+{
+    if (region->deferred_puts++ == 0) {
+        cds_list_add_tail(&region->deferred_link, &region->machine->deferred);
+    }
+}
+
+struct mv_region *region_pop_deferred(struct mv_machine *machine)
+{
+    if (cds_list_empty(&machine->deferred)) {
+        return NULL;
+    }
+    struct mv_region *region = cds_list_first_entry(&machine->deferred, struct mv_region, deferred_link);
+    if (--region->deferred_puts == 0) {
+        cds_list_del(&region->deferred_link);
+    }
+    return region;
 }
 
 /* --- looking ----------------------------------------------------------------------------------------------------
@@ -273,32 +309,25 @@ static bool makes_cycle(struct mv_region *container, struct mv_region *child)
     return is_above(child, container);
 }
 
-/* Ends an edit that changed nothing, for whatever reason. */
-static int edit_refuse(struct mv_region *region, int rc)
+/*
+ * Every edit is: begin; if it is legal and changes anything, record the region as it is, then change it; end. A
+ * region that could not be recorded is not changed.
+ */
+static int edit_record(struct mv_region *region, struct mv_error *err)
 {
-    (void)mv_machine_commit(region->machine, NULL);
-    return rc;
-}
-
-/* Open the transaction of one edit and remember the region as it is. */
-static int edit_begin(struct mv_region *region, struct mv_error *err)
-{
-    int rc = mv_machine_begin(region->machine, err);
+    int rc = undo_record(region->machine->undo, region);
     if (rc < 0) {
-        return rc;
-    }
-    rc = undo_record(region->machine->undo, region);
-    if (rc < 0) {
-        error_set(err, rc, "no-memory", region->name, "region %s: out of memory", region->name);
-        return edit_refuse(region, rc);
+        return error_set(err, rc, "no-memory", region->name, "region %s: out of memory", region->name);
     }
     region->machine->dirty = true;
     return 0;
 }
 
-static int edit_commit(struct mv_region *region, struct mv_error *err)
+/* `rc` is what became of the edit so far. */
+static int edit_end(struct mv_machine *machine, int rc, struct mv_error *err)
 {
-    return mv_machine_commit(region->machine, err);
+    int commit_rc = mv_machine_commit(machine, rc < 0 ? NULL : err);
+    return rc < 0 ? rc : commit_rc;
 }
 
 static int check_add(struct mv_region *container, struct mv_region *child, struct mv_error *err)
@@ -331,84 +360,88 @@ int mv_region_add(struct mv_region *container, uint64_t offset, struct mv_region
     }
     rc = check_add(container, child, err);
     if (rc == 0) {
-        rc = edit_begin(child, err);
+        rc = edit_record(child, err);
     }
-    if (rc < 0) {
-        return edit_refuse(container, rc);
+    if (rc == 0) {
+        child->state.container = container;
+        child->state.address = offset;
+        child->state.priority = priority;
+        link_child(container, child);
+        mv_region_get(child);
     }
-    child->state.container = container;
-    child->state.address = offset;
-    child->state.priority = priority;
-    link_child(container, child);
-    mv_region_get(child);
-    (void)edit_commit(child, NULL); /* the inner one */
-    return edit_commit(container, err);
+    return edit_end(container->machine, rc, err);
 }
 
-/* Begin an edit of a region that must be in a container. */
-static int edit_begin_mapped(struct mv_region *region, struct mv_error *err)
+/* Record a region that must be in a container. */
+static int record_mapped(struct mv_region *region, struct mv_error *err)
+{
+    if (!region->state.container) {
+        return error_set(err, -ENOENT, "not-mapped", region->name, "region %s: it is in no container",
+                         region->name);
+    }
+    return edit_record(region, err);
+}
+
+int mv_region_remove(struct mv_region *child, struct mv_error *err)
+{
+    int rc = mv_machine_begin(child->machine, err);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = record_mapped(child, err);
+    if (rc == 0) {
+        cds_list_del(&child->sibling);
+        child->state.container = NULL;
+        mv_region_put(child); /* the container's reference; the undo log has one, so it is not the last */
+    }
+    return edit_end(child->machine, rc, err);
+}
+
+int mv_region_set_address(struct mv_region *region, uint64_t offset, struct mv_error *err)
 {
     int rc = mv_machine_begin(region->machine, err);
     if (rc < 0) {
         return rc;
     }
-    if (!region->state.container) {
-        rc = error_set(err, -ENOENT, "not-mapped", region->name, "region %s: it is in no container", region->name);
-    } else {
-        rc = edit_begin(region, err);
+    if (!region->state.container || region->state.address != offset) {
+        rc = record_mapped(region, err);
+        if (rc == 0) {
+            region->state.address = offset;
+            cds_list_del(&region->sibling);
+            link_child(region->state.container, region);
+        }
     }
-    if (rc < 0) {
-        return edit_refuse(region, rc);
-    }
-    (void)edit_commit(region, NULL); /* the inner one */
-    return 0;
-}
-
-int mv_region_remove(struct mv_region *child, struct mv_error *err)
-{
-    int rc = edit_begin_mapped(child, err);
-    if (rc < 0) {
-        return rc;
-    }
-    struct mv_machine *machine = child->machine;
-    cds_list_del(&child->sibling);
-    child->state.container = NULL;
-    mv_region_put(child); /* the container's; the caller has one, and so has the undo log */
-    return mv_machine_commit(machine, err);
-}
-
-int mv_region_set_address(struct mv_region *region, uint64_t offset, struct mv_error *err)
-{
-    int rc = edit_begin_mapped(region, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (region->state.address != offset) {
-        region->state.address = offset;
-        cds_list_del(&region->sibling);
-        link_child(region->state.container, region);
-    }
-    return edit_commit(region, err);
+    return edit_end(region->machine, rc, err);
 }
 
 int mv_region_set_enabled(struct mv_region *region, bool enabled, struct mv_error *err)
 {
-    int rc = edit_begin(region, err);
+    int rc = mv_machine_begin(region->machine, err);
     if (rc < 0) {
         return rc;
     }
-    region->state.enabled = enabled;
-    return edit_commit(region, err);
+    if (region->state.enabled != enabled) {
+        rc = edit_record(region, err);
+        if (rc == 0) {
+            region->state.enabled = enabled;
+        }
+    }
+    return edit_end(region->machine, rc, err);
 }
 
 int mv_region_set_readonly(struct mv_region *region, bool readonly, struct mv_error *err)
 {
-    int rc = edit_begin(region, err);
+    int rc = mv_machine_begin(region->machine, err);
     if (rc < 0) {
         return rc;
     }
-    region->state.readonly = readonly;
-    return edit_commit(region, err);
+    if (region->state.readonly != readonly) {
+        rc = edit_record(region, err);
+        if (rc == 0) {
+            region->state.readonly = readonly;
+        }
+    }
+    return edit_end(region->machine, rc, err);
 }
 
 int mv_region_set_size(struct mv_region *region, uint64_t size_bytes, struct mv_error *err)
@@ -416,12 +449,17 @@ int mv_region_set_size(struct mv_region *region, uint64_t size_bytes, struct mv_
     if (region_is_memory(region) && !fits_block(region->ram.block, region->ram.offset, size_bytes)) {
         return bad_region(err, region->name, "it cannot be larger than what its block has");
     }
-    int rc = edit_begin(region, err);
+    int rc = mv_machine_begin(region->machine, err);
     if (rc < 0) {
         return rc;
     }
-    region->state.size_bytes = size_bytes;
-    return edit_commit(region, err);
+    if (region->state.size_bytes != size_bytes) {
+        rc = edit_record(region, err);
+        if (rc == 0) {
+            region->state.size_bytes = size_bytes;
+        }
+    }
+    return edit_end(region->machine, rc, err);
 }
 
 int mv_region_set_target_offset(struct mv_region *alias, uint64_t offset, struct mv_error *err)
@@ -429,10 +467,15 @@ int mv_region_set_target_offset(struct mv_region *alias, uint64_t offset, struct
     if (alias->kind != MV_REGION_ALIAS) {
         return bad_region(err, alias->name, "only an alias has a target");
     }
-    int rc = edit_begin(alias, err);
+    int rc = mv_machine_begin(alias->machine, err);
     if (rc < 0) {
         return rc;
     }
-    alias->state.target_offset = offset;
-    return edit_commit(alias, err);
+    if (alias->state.target_offset != offset) {
+        rc = edit_record(alias, err);
+        if (rc == 0) {
+            alias->state.target_offset = offset;
+        }
+    }
+    return edit_end(alias->machine, rc, err);
 }

@@ -33,10 +33,12 @@ struct mv_region {
     char *name;
     enum mv_region_kind kind;
     struct region_state state;
-    struct cds_list_head sibling;  /* in container's children */
-    struct cds_list_head children; /* of struct mv_region.sibling */
-    struct cds_list_head aliases;  /* of struct mv_region.alias.link: those that target this region */
-    uint64_t visit;                /* see struct mv_machine */
+    struct cds_list_head sibling;       /* in container's children */
+    struct cds_list_head children;      /* of struct mv_region.sibling */
+    struct cds_list_head aliases;       /* of struct mv_region.alias.link: those that target this region */
+    struct cds_list_head deferred_link; /* in the machine's deferred, while deferred_puts > 0 */
+    unsigned deferred_puts;
+    uint64_t visit; /* see struct mv_machine */
     union {
         struct {
             struct mv_block *block;
@@ -58,6 +60,14 @@ static inline bool region_is_memory(const struct mv_region *region)
 {
     return region->kind == MV_REGION_RAM || region->kind == MV_REGION_ROM;
 }
+
+/*
+ * Give a reference back as soon as the control lock, which is held, is free: with the last one a release callback
+ * may be called, and that must not happen under the lock.
+ */
+void region_put_deferred(struct mv_region *region);
+/* Control lock held. One deferred reference, now the caller's to give back; NULL when there is none. */
+struct mv_region *region_pop_deferred(struct mv_machine *machine);
 
 /* The host byte of a RAM or ROM region's offset. */
 unsigned char *region_host(const struct mv_region *region, uint64_t offset);

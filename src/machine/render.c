@@ -136,19 +136,12 @@ static int visit(struct canvas *canvas, struct mv_region *region, wide base, str
     return rc;
 }
 
-/* Whether b continues a, so that the two are one section. */
-static bool continues(const struct section *a, const struct section *b)
-{
-    return a->range.last + 1 == b->range.first && a->region == b->region && a->readonly == b->readonly &&
-           a->offset + range_size(a->range) == b->offset;
-}
-
 /* Join neighbours, such as the pieces of one RAM region that several aliases show side by side. */
 static void simplify(struct canvas *canvas)
 {
     size_t kept = 0;
     for (size_t i = 0; i < canvas->count; i++) {
-        if (kept > 0 && continues(&canvas->sections[kept - 1], &canvas->sections[i])) {
+        if (kept > 0 && section_continues(&canvas->sections[kept - 1], &canvas->sections[i])) {
             canvas->sections[kept - 1].range.last = canvas->sections[i].range.last;
         } else {
             canvas->sections[kept++] = canvas->sections[i];

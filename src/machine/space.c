@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "machine/space.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,7 @@ void mv_space_destroy(struct mv_space *space)
 {
     if (space) {
         machine_lock(space->machine);
+        assert(!space->machine->committing);
         cds_list_del(&space->link);
         machine_unlock(space->machine);
         space_free(space);

@@ -19,6 +19,7 @@ struct mv_space {
     struct mv_region *root; /* a reference */
     struct mv_view *view;   /* never NULL once the space is made */
     struct mv_view *next;
+    bool shown;                /* a commit has published a view since the space was made */
     struct cds_list_head link; /* in the machine's spaces */
 };
 

@@ -61,20 +61,6 @@ int undo_record(struct undo_log *log, struct mv_region *region)
     return 0;
 }
 
-static void entry_drop(struct undo_entry *entry)
-{
-    mv_region_put(entry->before.container);
-    mv_region_put(entry->region);
-}
-
-void undo_clear(struct undo_log *log)
-{
-    for (size_t i = 0; i < log->count; i++) {
-        entry_drop(&log->entries[i]);
-    }
-    log->count = 0;
-}
-
 static void entry_undo(const struct undo_entry *entry)
 {
     struct mv_region *region = entry->region;
@@ -96,9 +82,18 @@ static void entry_undo(const struct undo_entry *entry)
 
 void undo_all(struct undo_log *log)
 {
-    while (log->count > 0) {
-        struct undo_entry entry = log->entries[--log->count];
-        entry_undo(&entry);
-        entry_drop(&entry);
+    for (size_t i = log->count; i > 0; i--) {
+        entry_undo(&log->entries[i - 1]);
     }
+}
+
+void undo_clear(struct undo_log *log)
+{
+    for (size_t i = 0; i < log->count; i++) {
+        region_put_deferred(log->entries[i].region);
+        if (log->entries[i].before.container) {
+            region_put_deferred(log->entries[i].before.container);
+        }
+    }
+    log->count = 0;
 }

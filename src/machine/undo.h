@@ -16,10 +16,10 @@ void undo_destroy(struct undo_log *log);
 /* Remember `region` as it is now. Call it before the edit. @return 0 or -ENOMEM */
 int undo_record(struct undo_log *log, struct mv_region *region);
 
-/* Forget everything: the transaction is committed. */
-void undo_clear(struct undo_log *log);
-
-/* Take back everything, newest first, and forget it. */
+/* Take back everything, newest first. The entries stay. */
 void undo_all(struct undo_log *log);
+
+/* Forget everything. */
+void undo_clear(struct undo_log *log);
 
 #endif

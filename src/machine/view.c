@@ -17,10 +17,12 @@ struct mv_view *view_create(size_t count)
 static void view_free(struct rcu_head *head)
 {
     struct mv_view *view = caa_container_of(head, struct mv_view, epoch.rcu);
+    epoch_retired(&view->epoch);
     for (size_t i = 0; i < view->count; i++) {
         mv_region_put(view->sections[i].region);
     }
     free(view);
+    EPOCH_RELEASE(EPOCH_READERS); /* for who waits in epoch_drain */
 }
 
 void view_put(struct mv_view *view)
@@ -50,7 +52,7 @@ bool view_check(const struct mv_view *view)
         if (s->range.first > s->range.last || (s->host != NULL) != region_is_memory(s->region)) {
             return false;
         }
-        if (i > 0 && view->sections[i - 1].range.last >= s->range.first) {
+        if (i > 0 && (view->sections[i - 1].range.last >= s->range.first || section_continues(s - 1, s))) {
             return false;
         }
     }

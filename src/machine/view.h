@@ -71,6 +71,13 @@ static inline bool section_equal(const struct section *a, const struct section *
            a->readonly == b->readonly;
 }
 
+/* Whether b goes on where a ends, so that the two are one section. */
+static inline bool section_continues(const struct section *a, const struct section *b)
+{
+    return a->range.last + 1 == b->range.first && a->region == b->region && a->readonly == b->readonly &&
+           a->offset + (a->range.last - a->range.first) + 1 == b->offset;
+}
+
 void section_describe(const struct section *section, struct mv_section *ret);
 
 #endif

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The slot table against a naive kernel, which checks every call as KVM_SET_USER_MEMORY_REGION does and can be
+ * told to refuse the n-th. The table is fed by a real machine's commits.
+ */
+#include "vm/slots.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/addr.h"
+
+#define KERNEL_SLOTS 64
+#define PAGE UINT64_C(4096)
+
+/* What the rules of KVM_SET_USER_MEMORY_REGION look at. size 0: no such slot. */
+struct kernel {
+    struct kvm_userspace_memory_region slots[KERNEL_SLOTS];
+    unsigned calls;
+    unsigned refuse_call; /* this call, counted from 1, is refused with ENOMEM; 0: none */
+    int held;             /* vCPUs */
+    unsigned unheld_calls;
+};
+
+static bool overlaps(const struct kvm_userspace_memory_region *a, const struct kvm_userspace_memory_region *b)
+{
+    return a->memory_size && b->memory_size && a->guest_phys_addr < b->guest_phys_addr + b->memory_size &&
+           b->guest_phys_addr < a->guest_phys_addr + a->memory_size;
+}
+
+static int kernel_set_slot(void *opaque, const struct kvm_userspace_memory_region *slot)
+{
+    struct kernel *k = opaque;
+    k->calls++;
+    k->unheld_calls += k->held == 0;
+    if (k->calls == k->refuse_call) {
+        return -ENOMEM;
+    }
+    if (slot->slot >= KERNEL_SLOTS || slot->guest_phys_addr % PAGE || slot->memory_size % PAGE ||
+        slot->userspace_addr % PAGE) {
+        return -EINVAL;
+    }
+    struct kvm_userspace_memory_region *present = &k->slots[slot->slot];
+    if (slot->memory_size == 0) {
+        if (present->memory_size == 0) {
+            return -EINVAL;
+        }
+        present->memory_size = 0;
+        return 0;
+    }
+    if (present->memory_size != 0) {
+        return -EINVAL; /* we never change a slot in place */
+    }
+    for (unsigned i = 0; i < KERNEL_SLOTS; i++) {
+        if (overlaps(&k->slots[i], slot)) {
+            return -EEXIST;
+        }
+    }
+    *present = *slot;
+    return 0;
+}
+
+static void kernel_hold(void *opaque)
+{
+    ((struct kernel *)opaque)->held++;
+}
+
+static void kernel_release(void *opaque)
+{
+    ((struct kernel *)opaque)->held--;
+}
+
+struct fixture {
+    struct kernel kernel;
+    struct mv_machine *machine;
+    struct mv_block *block;
+    struct mv_region *root;
+    struct mv_region *ram;
+    struct mv_space *space;
+    struct slot_table *table;
+    struct mv_listener *listener;
+};
+
+static struct mv_region *new_region(struct fixture *f, const char *name, enum mv_region_kind kind, uint64_t size,
+                                    uint64_t block_offset)
+{
+    struct mv_region *region;
+    bool memory = kind == MV_REGION_RAM || kind == MV_REGION_ROM;
+    struct mv_region_options options = {
+        .name = name,
+        .kind = kind,
+        .size_bytes = size,
+        .block = memory ? f->block : NULL,
+        .block_offset_bytes = memory ? block_offset : 0,
+    };
+    assert_int_equal(mv_region_create(f->machine, &options, &region, NULL), 0);
+    return region;
+}
+
+static int set_up_limits(struct fixture *f, struct slot_limits limits)
+{
+    memset(f, 0, sizeof *f);
+    assert_int_equal(mv_machine_create(&f->machine, NULL), 0);
+    assert_int_equal(mv_block_create(f->machine, &(struct mv_block_options){.name = "b", .size_bytes = 256 * PAGE},
+                                     &f->block, NULL),
+                     0);
+    f->root = new_region(f, "root", MV_REGION_CONTAINER, MV_SIZE_2_64, 0);
+    f->ram = new_region(f, "ram", MV_REGION_RAM, 256 * PAGE, 0);
+    assert_int_equal(mv_space_create(f->machine, "memory", f->root, &f->space, NULL), 0);
+    struct slot_port port = {&f->kernel, kernel_set_slot, kernel_hold, kernel_release};
+    f->table = slots_create(&port, &limits);
+    assert_non_null(f->table);
+    return mv_listener_create(f->space, &slots_listener_ops, f->table, 10, &f->listener, NULL);
+}
+
+static void set_up(struct fixture *f)
+{
+    struct slot_limits limits = {
+        .max_slots = KERNEL_SLOTS, .max_slot_bytes = 1 << 30, .page_bytes = PAGE, .readonly_slots = true};
+    assert_int_equal(set_up_limits(f, limits), 0);
+}
+
+static void tear_down(struct fixture *f)
+{
+    assert_int_equal(f->kernel.held, 0);
+    assert_int_equal(f->kernel.unheld_calls, 0);
+    mv_listener_destroy(f->listener);
+    slots_destroy(f->table);
+    mv_space_destroy(f->space);
+    mv_region_put(f->ram);
+    mv_region_put(f->root);
+    mv_block_put(f->block);
+    mv_machine_destroy(f->machine);
+}
+
+/* The table's slots are the kernel's, and both are what the view has of RAM in whole pages. */
+static void check_equal(struct fixture *f)
+{
+    struct mv_slot slots[KERNEL_SLOTS];
+    size_t count = slots_copy(f->table, slots, KERNEL_SLOTS);
+    size_t in_kernel = 0;
+    for (unsigned i = 0; i < KERNEL_SLOTS; i++) {
+        in_kernel += f->kernel.slots[i].memory_size != 0;
+    }
+    assert_int_equal(count, in_kernel);
+    for (size_t i = 0; i < count; i++) {
+        const struct kvm_userspace_memory_region *k = &f->kernel.slots[slots[i].id];
+        assert_int_equal(k->guest_phys_addr, slots[i].gpa.raw);
+        assert_int_equal(k->memory_size, slots[i].size_bytes);
+        assert_int_equal(k->userspace_addr, slots[i].hva.raw);
+        assert_int_equal(k->flags, slots[i].flags);
+        assert_true(i == 0 || slots[i - 1].gpa.raw + slots[i - 1].size_bytes <= slots[i].gpa.raw);
+    }
+    const struct mv_view *view = mv_space_view(f->space);
+    struct mv_section s;
+    size_t seen = 0;
+    for (uint64_t at = 0; mv_view_next(view, mv_gpa(at), &s); at = s.range.last + 1) {
+        uint64_t first = (s.range.first + PAGE - 1) / PAGE * PAGE;
+        uint64_t end = (s.range.last + 1) / PAGE * PAGE;
+        if (s.hva.raw == 0 || first >= end) {
+            continue;
+        }
+        assert_true(seen < count);
+        assert_int_equal(slots[seen].gpa.raw, first);
+        assert_int_equal(slots[seen].size_bytes, end - first);
+        assert_int_equal(slots[seen].hva.raw, s.hva.raw + (first - s.range.first));
+        assert_int_equal(slots[seen].flags, s.readonly ? KVM_MEM_READONLY : 0);
+        seen++;
+    }
+    assert_int_equal(seen, count);
+    mv_view_release(view);
+}
+
+static void test_split_and_merge_reuse_ids(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    struct mv_region *hole = new_region(&f, "hole", MV_REGION_MMIO, PAGE, 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    check_equal(&f);
+    assert_int_equal(f.kernel.calls, 1);
+    assert_int_equal(mv_region_add(f.root, 16 * PAGE, hole, 1, NULL), 0); /* split: one goes, two come */
+    check_equal(&f);
+    assert_int_equal(f.kernel.calls, 4);
+    assert_int_equal(mv_region_remove(hole, NULL), 0); /* merge: two go, one comes */
+    check_equal(&f);
+    assert_int_equal(f.kernel.calls, 7);
+    for (unsigned i = 2; i < KERNEL_SLOTS; i++) {
+        assert_int_equal(f.kernel.slots[i].slot, 0); /* ids 0 and 1 were enough */
+    }
+    mv_region_put(hole);
+    tear_down(&f);
+}
+
+static void test_readonly_flips_by_delete_and_add(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    assert_int_equal(mv_region_set_readonly(f.ram, true, NULL), 0);
+    check_equal(&f);
+    assert_int_equal(f.kernel.calls, 3);
+    tear_down(&f);
+}
+
+static void test_only_whole_pages(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    struct mv_region *sliver = new_region(&f, "sliver", MV_REGION_MMIO, 16, 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 8 * PAGE + 64, sliver, 1, NULL), 0);
+    check_equal(&f); /* the page with the sliver has no slot, the rest of it is reached through the view */
+    struct mv_slot slots[4];
+    assert_int_equal(slots_copy(f.table, slots, 4), 2);
+    assert_int_equal(slots[0].size_bytes, 8 * PAGE);
+    assert_int_equal(slots[1].gpa.raw, 9 * PAGE);
+    mv_region_put(sliver);
+    tear_down(&f);
+}
+
+static void test_unaligned_ram_has_no_slot(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    assert_int_equal(mv_region_add(f.root, 64, f.ram, 0, NULL), 0); /* frame and host page do not lie together */
+    assert_int_equal(f.kernel.calls, 0);
+    tear_down(&f);
+}
+
+static void test_no_readonly_slots(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct slot_limits limits = {.max_slots = 8, .max_slot_bytes = 1 << 30, .page_bytes = PAGE};
+    assert_int_equal(set_up_limits(&f, limits), 0);
+    assert_int_equal(mv_region_set_readonly(f.ram, true, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    assert_int_equal(f.kernel.calls, 0);
+    tear_down(&f);
+}
+
+static void test_large_section_is_cut(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct slot_limits limits = {
+        .max_slots = 64, .max_slot_bytes = 100 * PAGE, .page_bytes = PAGE, .readonly_slots = true};
+    assert_int_equal(set_up_limits(&f, limits), 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    struct mv_slot slots[8];
+    assert_int_equal(slots_copy(f.table, slots, 8), 3);
+    assert_int_equal(slots[2].gpa.raw, 200 * PAGE);
+    assert_int_equal(slots[2].size_bytes, 56 * PAGE);
+    assert_int_equal(slots[2].hva.raw, slots[0].hva.raw + 200 * PAGE);
+    assert_int_equal(mv_region_remove(f.ram, NULL), 0);
+    assert_int_equal(slots_copy(f.table, slots, 8), 0);
+    tear_down(&f);
+}
+
+static void test_out_of_slots_changes_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct slot_limits limits = {
+        .max_slots = 2, .max_slot_bytes = 1 << 30, .page_bytes = PAGE, .readonly_slots = true};
+    struct mv_error err;
+    assert_int_equal(set_up_limits(&f, limits), 0);
+    struct mv_region *hole = new_region(&f, "hole", MV_REGION_MMIO, PAGE, 0);
+    struct mv_region *hole2 = new_region(&f, "hole2", MV_REGION_MMIO, PAGE, 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 16 * PAGE, hole, 1, NULL), 0);
+    unsigned calls = f.kernel.calls;
+    assert_int_equal(mv_region_add(f.root, 32 * PAGE, hole2, 1, &err), -ENOSPC);
+    assert_string_equal(err.reason, "no-slot");
+    assert_non_null(strstr(err.text, "needs 3"));
+    assert_int_equal(f.kernel.calls, calls);
+    check_equal(&f);
+    assert_int_equal(mv_region_remove(hole2, NULL), -ENOENT); /* the edit was undone */
+    mv_region_put(hole);
+    mv_region_put(hole2);
+    tear_down(&f);
+}
+
+/* Every call of a larger commit refused in turn: each time everything is as before. */
+static void test_refusals_are_taken_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    struct mv_region *hole = new_region(&f, "hole", MV_REGION_MMIO, PAGE, 0);
+    struct mv_region *rom = new_region(&f, "rom", MV_REGION_ROM, 4 * PAGE, 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    unsigned refused = 0;
+    for (unsigned n = 1;; n++) {
+        struct kernel before = f.kernel;
+        f.kernel.refuse_call = f.kernel.calls + n;
+        assert_int_equal(mv_machine_begin(f.machine, NULL), 0);
+        assert_int_equal(mv_region_add(f.root, 16 * PAGE, hole, 1, NULL), 0);
+        assert_int_equal(mv_region_add(f.root, 100 * PAGE, rom, 1, NULL), 0);
+        struct mv_error err;
+        int rc = mv_machine_commit(f.machine, &err);
+        f.kernel.refuse_call = 0;
+        check_equal(&f);
+        if (rc == 0) {
+            break;
+        }
+        refused++;
+        assert_int_equal(rc, -ENOMEM);
+        for (unsigned i = 0; i < KERNEL_SLOTS; i++) {
+            assert_int_equal(before.slots[i].memory_size, f.kernel.slots[i].memory_size);
+            if (before.slots[i].memory_size != 0) {
+                assert_int_equal(before.slots[i].guest_phys_addr, f.kernel.slots[i].guest_phys_addr);
+            }
+        }
+    }
+    assert_int_equal(refused, 5); /* 1 removal and 4 additions */
+    mv_region_put(hole);
+    mv_region_put(rom);
+    tear_down(&f);
+}
+
+static int answer(void *opaque, struct mv_error *err)
+{
+    (void)err;
+    return *(int *)opaque;
+}
+
+/* Another listener refuses after the slots were changed. */
+static void test_abort_takes_back(void **state)
+{
+    (void)state;
+    static const struct mv_listener_ops other_ops = {.prepare = answer};
+    struct fixture f;
+    struct mv_listener *other;
+    int rc = 0;
+    set_up(&f);
+    assert_int_equal(mv_listener_create(f.space, &other_ops, &rc, 20, &other, NULL), 0);
+    rc = -EPERM;
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), -EPERM);
+    assert_int_equal(f.kernel.calls, 2); /* there and back */
+    check_equal(&f);
+    rc = 0;
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    check_equal(&f);
+    mv_listener_destroy(other);
+    tear_down(&f);
+}
+
+/* The same range with the same bytes through another alias: nothing for the kernel to do. */
+static void test_equal_slots_cancel(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    struct mv_region *other = new_region(&f, "other", MV_REGION_RAM, 256 * PAGE, 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    unsigned calls = f.kernel.calls;
+    assert_int_equal(mv_region_add(f.root, 0, other, 1, NULL), 0); /* another region over the same block */
+    assert_int_equal(f.kernel.calls, calls);
+    check_equal(&f);
+    mv_region_put(other);
+    tear_down(&f);
+}
+
+/* With ever more regions around it, one region's change costs the same calls. */
+static void test_calls_do_not_grow(void **state)
+{
+    (void)state;
+    unsigned costs[3];
+    for (unsigned round = 0; round < 3; round++) {
+        struct fixture f;
+        set_up(&f);
+        unsigned others = round * 20 + 1;
+        for (unsigned i = 0; i < others; i++) {
+            struct mv_region *r = new_region(&f, "r", MV_REGION_RAM, PAGE, i * PAGE);
+            assert_int_equal(mv_region_add(f.root, i * 2 * PAGE, r, 0, NULL), 0);
+            mv_region_put(r);
+        }
+        struct mv_region *last = new_region(&f, "last", MV_REGION_RAM, PAGE, 0);
+        unsigned calls = f.kernel.calls;
+        assert_int_equal(mv_region_add(f.root, 1000 * PAGE, last, 0, NULL), 0);
+        assert_int_equal(mv_region_remove(last, NULL), 0);
+        costs[round] = f.kernel.calls - calls;
+        assert_int_equal(slots_counts(f.table).set_slot_calls, f.kernel.calls);
+        mv_region_put(last);
+        tear_down(&f);
+    }
+    assert_int_equal(costs[0], 2);
+    assert_int_equal(costs[1], 2);
+    assert_int_equal(costs[2], 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_split_and_merge_reuse_ids),
+        cmocka_unit_test(test_readonly_flips_by_delete_and_add),
+        cmocka_unit_test(test_only_whole_pages),
+        cmocka_unit_test(test_unaligned_ram_has_no_slot),
+        cmocka_unit_test(test_no_readonly_slots),
+        cmocka_unit_test(test_large_section_is_cut),
+        cmocka_unit_test(test_out_of_slots_changes_nothing),
+        cmocka_unit_test(test_refusals_are_taken_back),
+        cmocka_unit_test(test_abort_takes_back),
+        cmocka_unit_test(test_equal_slots_cancel),
+        cmocka_unit_test(test_calls_do_not_grow),
+    };
+    return cmocka_run_group_tests_name("slots", tests, NULL, NULL);
+}

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: MIT
+/*
+ * VMs on the real /dev/kvm, with guests of a few bytes of real-mode code at 0x1000: stopping, editing memory under
+ * running vCPUs, INIT and start-up, and the ways in which a guest ends.
+ */
+#include "vm/vm.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/addr.h"
+
+#define RAM_BYTES 0x100000
+#define CODE_GPA 0x1000
+#define TEST_PORT 0x10
+
+/* Called for each byte that a guest writes to TEST_PORT. */
+typedef void port_fn(void *opaque, uint8_t value, unsigned vcpu);
+
+struct rig {
+    struct mv_machine *machine;
+    struct mv_block *block;
+    struct mv_region *root, *ram, *ports, *port;
+    struct mv_space *memory, *io;
+    struct mv_vm *vm;
+    port_fn *on_write;
+    void *opaque;
+};
+
+static enum mv_result port_write(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t value,
+                                 struct mv_attrs attrs)
+{
+    (void)offset;
+    (void)size_bytes;
+    struct rig *rig = opaque;
+    if (rig->on_write) {
+        rig->on_write(rig->opaque, (uint8_t)value, attrs.requester - 1u);
+    }
+    return MV_OK;
+}
+
+static const struct mv_mmio_ops port_ops = {.write = port_write};
+
+static void must(int rc, const struct mv_error *err)
+{
+    if (rc < 0) {
+        fail_msg("%s", err->text);
+    }
+}
+
+static struct mv_region *make(struct rig *rig, struct mv_region_options options)
+{
+    struct mv_region *region;
+    struct mv_error err;
+    must(mv_region_create(rig->machine, &options, &region, &err), &err);
+    return region;
+}
+
+/* A page of RAM of its own, filled with one byte. */
+static struct mv_region *make_page(struct rig *rig, const char *name, uint8_t fill)
+{
+    struct mv_block *block;
+    struct mv_block_info info;
+    struct mv_error err;
+    must(mv_block_create(rig->machine, &(struct mv_block_options){.name = name, .size_bytes = 4096}, &block, &err),
+         &err);
+    mv_block_info(block, &info);
+    memset(hva_pointer(info.hva), fill, 4096);
+    struct mv_region *region = make(
+        rig, (struct mv_region_options){.name = name, .kind = MV_REGION_RAM, .size_bytes = 4096, .block = block});
+    mv_block_put(block);
+    return region;
+}
+
+static void rig_init(struct rig *rig, unsigned vcpus, const void *code, size_t size)
+{
+    struct mv_error err;
+    memset(rig, 0, sizeof *rig);
+    must(mv_machine_create(&rig->machine, &err), &err);
+    must(mv_block_create(rig->machine, &(struct mv_block_options){.name = "ram", .size_bytes = RAM_BYTES},
+                         &rig->block, &err),
+         &err);
+    rig->root = make(rig, (struct mv_region_options){.name = "system", .size_bytes = MV_SIZE_2_64});
+    rig->ports = make(rig, (struct mv_region_options){.name = "io", .size_bytes = 65536});
+    rig->ram = make(rig, (struct mv_region_options){
+                             .name = "ram", .kind = MV_REGION_RAM, .size_bytes = RAM_BYTES, .block = rig->block});
+    rig->port =
+        make(rig, (struct mv_region_options){
+                      .name = "port", .kind = MV_REGION_MMIO, .size_bytes = 1, .ops = &port_ops, .opaque = rig});
+    must(mv_region_add(rig->root, 0, rig->ram, 0, &err), &err);
+    must(mv_region_add(rig->ports, TEST_PORT, rig->port, 0, &err), &err);
+    must(mv_space_create(rig->machine, "memory", rig->root, &rig->memory, &err), &err);
+    must(mv_space_create(rig->machine, "I/O", rig->ports, &rig->io, &err), &err);
+    assert_int_equal(mv_space_write(rig->memory, mv_gpa(CODE_GPA), code, size, MV_ATTRS_NONE), MV_OK);
+    must(mv_vm_create(&(struct mv_vm_options){.accel = "kvm", .memory = rig->memory, .io = rig->io}, &rig->vm,
+                      &err),
+         &err);
+    for (unsigned i = 0; i < vcpus; i++) {
+        must(mv_vm_add_vcpu(rig->vm, NULL, &err), &err);
+    }
+    struct kvm_sregs sregs;
+    struct kvm_regs regs = {.rip = CODE_GPA, .rflags = 2};
+    struct mv_vcpu *bsp = mv_vm_vcpu(rig->vm, 0);
+    must(mv_vcpu_get_sregs(bsp, &sregs, &err), &err);
+    sregs.cs.selector = 0;
+    sregs.cs.base = 0;
+    must(mv_vcpu_set_sregs(bsp, &sregs, &err), &err);
+    must(mv_vcpu_set_regs(bsp, &regs, &err), &err);
+}
+
+static void rig_finish(struct rig *rig)
+{
+    mv_vm_destroy(rig->vm);
+    mv_space_destroy(rig->memory);
+    mv_space_destroy(rig->io);
+    mv_region_put(rig->port);
+    mv_region_put(rig->ram);
+    mv_region_put(rig->ports);
+    mv_region_put(rig->root);
+    mv_block_put(rig->block);
+    mv_machine_destroy(rig->machine);
+}
+
+static void need_kvm(const char *test)
+{
+    struct mv_accel_status status;
+    mv_accel_check(0, &status);
+    if (!status.usable) {
+        printf("# SKIP %s: %s\n", test, status.text);
+        skip();
+    }
+    alarm(120); /* a missed stop would hang: better to die of it */
+}
+
+static uint64_t counter(struct mv_vm *vm, enum mv_counter_set set, const char *name)
+{
+    struct mv_counter counters[512];
+    size_t count = mv_vm_counters(vm, set, counters, 512);
+    assert_true(count <= 512);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(counters[i].name, name) == 0) {
+            return counters[i].value;
+        }
+    }
+    fail_msg("no counter %s", name);
+    return 0;
+}
+
+static const uint8_t spin[] = {0xeb, 0xfe}; /* jmp . */
+
+static void sleep_us(unsigned us)
+{
+    struct timespec t = {.tv_nsec = us * 1000L};
+    nanosleep(&t, NULL);
+}
+
+/* Stops that fall on every moment of a vCPU's life: before its thread runs, on its way in, inside. */
+static void test_no_stop_is_missed(void **state)
+{
+    (void)state;
+    need_kvm("test_no_stop_is_missed");
+    unsigned rounds = getenv("MEMVIRT_TEST_LONG") ? 2000 : 150;
+    for (unsigned i = 0; i < rounds; i++) {
+        struct rig rig;
+        struct mv_stop stop;
+        rig_init(&rig, 1, spin, sizeof spin);
+        assert_int_equal(mv_vm_start(rig.vm, NULL), 0);
+        sleep_us(i % 50 * 20);
+        mv_vm_stop(rig.vm, MV_STOP_REQUEST, 7, "test");
+        mv_vm_stop(rig.vm, MV_STOP_EXIT, 8, "too late");
+        mv_vm_wait(rig.vm, &stop);
+        assert_int_equal(stop.reason, MV_STOP_REQUEST);
+        assert_int_equal(stop.status, 7);
+        assert_int_equal(stop.vcpu, -1);
+        rig_finish(&rig);
+    }
+}
+
+static void test_stop_before_start(void **state)
+{
+    (void)state;
+    need_kvm("test_stop_before_start");
+    struct rig rig;
+    struct mv_stop stop;
+    rig_init(&rig, 1, spin, sizeof spin);
+    mv_vm_stop(rig.vm, MV_STOP_REQUEST, 0, "early");
+    assert_int_equal(mv_vm_run(rig.vm, &stop, NULL), 0);
+    assert_string_equal(stop.text, "early");
+    struct kvm_regs regs;
+    assert_int_equal(mv_vcpu_get_regs(mv_vm_vcpu(rig.vm, 0), &regs, NULL), 0);
+    assert_int_equal(regs.rip, CODE_GPA);
+    rig_finish(&rig);
+}
+
+static void test_calls_while_running(void **state)
+{
+    (void)state;
+    need_kvm("test_calls_while_running");
+    struct rig rig;
+    struct mv_error err;
+    struct kvm_regs regs;
+    struct mv_stop stop;
+    rig_init(&rig, 1, spin, sizeof spin);
+    assert_int_equal(mv_vm_start(rig.vm, &err), 0);
+    assert_int_equal(mv_vm_start(rig.vm, &err), -EBUSY);
+    assert_int_equal(mv_vm_add_vcpu(rig.vm, NULL, &err), -EBUSY);
+    assert_int_equal(mv_vcpu_get_regs(mv_vm_vcpu(rig.vm, 0), &regs, &err), -EBUSY);
+    assert_string_equal(err.reason, "running");
+    mv_vm_stop(rig.vm, MV_STOP_REQUEST, 0, NULL);
+    mv_vm_wait(rig.vm, &stop);
+    assert_int_equal(mv_vcpu_get_regs(mv_vm_vcpu(rig.vm, 0), &regs, &err), 0);
+    assert_int_equal(regs.rip, CODE_GPA);
+    assert_int_equal(mv_vm_start(rig.vm, &err), -EBUSY);
+    rig_finish(&rig);
+}
+
+/* --- memory edited under running vCPUs
+ * ----------------------------------------------------------------------------- */
+
+/* mov al, [0x8000]; out 0x10, al; jmp back */
+static const uint8_t watch_page[] = {0xa0, 0x00, 0x80, 0xe6, TEST_PORT, 0xeb, 0xf9};
+
+struct seen {
+    atomic_uint values[256];
+};
+
+static void note_value(void *opaque, uint8_t value, unsigned vcpu)
+{
+    (void)vcpu;
+    atomic_fetch_add(&((struct seen *)opaque)->values[value], 1);
+}
+
+/*
+ * Two pages change places at 0x8000, over RAM that holds 0, each time in one transaction. The guest must read one
+ * or the other: never the RAM below, never a page that is gone.
+ */
+static void test_an_exchange_is_never_seen_half_done(void **state)
+{
+    (void)state;
+    need_kvm("test_an_exchange_is_never_seen_half_done");
+    struct rig rig;
+    struct seen seen = {0};
+    struct mv_stop stop;
+    rig_init(&rig, 1, watch_page, sizeof watch_page);
+    rig.on_write = note_value;
+    rig.opaque = &seen;
+    struct mv_region *pages[2] = {make_page(&rig, "one", 1), make_page(&rig, "two", 2)};
+    assert_int_equal(mv_region_add(rig.root, 0x8000, pages[0], 1, NULL), 0);
+    assert_int_equal(mv_vm_start(rig.vm, NULL), 0);
+    for (unsigned i = 0; i < 400; i++) {
+        assert_int_equal(mv_machine_begin(rig.machine, NULL), 0);
+        assert_int_equal(mv_region_remove(pages[i % 2], NULL), 0);
+        assert_int_equal(mv_region_add(rig.root, 0x8000, pages[(i + 1) % 2], 1, NULL), 0);
+        assert_int_equal(mv_machine_commit(rig.machine, NULL), 0);
+        if (i % 3 == 0) {
+            sleep_us(200);
+        }
+    }
+    mv_vm_stop(rig.vm, MV_STOP_REQUEST, 0, NULL);
+    mv_vm_wait(rig.vm, &stop);
+    assert_int_equal(stop.reason, MV_STOP_REQUEST);
+    printf("# the guest read 1 %u times, 2 %u times\n", seen.values[1], seen.values[2]);
+    assert_true(seen.values[1] > 0 && seen.values[2] > 0);
+    for (unsigned i = 0; i < 256; i++) {
+        assert_true(i == 1 || i == 2 || seen.values[i] == 0);
+    }
+    /* One slot goes and one comes; the RAM around stays as it is. */
+    assert_int_equal(counter(rig.vm, MV_COUNTERS_SLOTS, "set_user_memory_region"), 1 + 4 + 400 * 2);
+    mv_region_put(pages[0]);
+    mv_region_put(pages[1]);
+    rig_finish(&rig);
+}
+
+struct editor {
+    struct rig *rig;
+    struct mv_region *pages[2]; /* one for each vCPU */
+    atomic_uint edits[2];
+};
+
+static void edit_own_page(void *opaque, uint8_t value, unsigned vcpu)
+{
+    (void)value;
+    struct editor *e = opaque;
+    unsigned n = atomic_fetch_add(&e->edits[vcpu], 1);
+    int rc = n % 2 == 0 ? mv_region_add(e->rig->root, 0x10000 + 0x2000 * vcpu, e->pages[vcpu], 1, NULL)
+                        : mv_region_remove(e->pages[vcpu], NULL);
+    if (rc < 0 || (atomic_load(&e->edits[0]) > 100 && atomic_load(&e->edits[1]) > 100)) {
+        mv_vm_stop(e->rig->vm, MV_STOP_EXIT, rc, "enough");
+    }
+}
+
+/* Two vCPUs whose handlers edit the tree at the same time: each closes the gate on the other. No deadlock. */
+static void test_handlers_edit_from_two_vcpus(void **state)
+{
+    (void)state;
+    need_kvm("test_handlers_edit_from_two_vcpus");
+    static const uint8_t code[] = {0xe6, TEST_PORT, 0xeb, 0xfc}; /* out 0x10, al; jmp back */
+    struct rig rig;
+    struct mv_stop stop;
+    rig_init(&rig, 2, code, sizeof code);
+    struct editor editor = {.rig = &rig, .pages = {make_page(&rig, "p0", 1), make_page(&rig, "p1", 2)}};
+    rig.on_write = edit_own_page;
+    rig.opaque = &editor;
+    mv_vm_startup_ipi(rig.vm, 1, CODE_GPA >> 12);
+    assert_int_equal(mv_vm_run(rig.vm, &stop, NULL), 0);
+    assert_int_equal(stop.reason, MV_STOP_EXIT);
+    assert_int_equal(stop.status, 0);
+    assert_true(stop.vcpu == 0 || stop.vcpu == 1);
+    mv_region_put(editor.pages[0]);
+    mv_region_put(editor.pages[1]);
+    rig_finish(&rig);
+}
+
+/* --- INIT and start-up
+ * ------------------------------------------------------------------------------------------------ */
+
+static void test_init_and_startup(void **state)
+{
+    (void)state;
+    need_kvm("test_init_and_startup");
+    /* vCPU 0 spins; vCPU 1: inc byte [0x5000]; jmp back */
+    static const uint8_t count[] = {0xfe, 0x06, 0x00, 0x50, 0xeb, 0xfa};
+    struct rig rig;
+    struct mv_stop stop;
+    struct mv_hold hold;
+    rig_init(&rig, 2, spin, sizeof spin);
+    assert_int_equal(mv_space_write(rig.memory, mv_gpa(0x2000), count, sizeof count, MV_ATTRS_NONE), MV_OK);
+    assert_int_equal(mv_space_hold(rig.memory, mv_gpa(0x5000), 1, &hold), MV_OK);
+    const volatile uint8_t *counted = hold.bytes;
+    assert_int_equal(mv_vm_start(rig.vm, NULL), 0);
+    sleep_us(2000);
+    assert_int_equal(*counted, 0);
+    for (unsigned round = 0; round < 20; round++) {
+        uint8_t before = *counted;
+        mv_vm_startup_ipi(rig.vm, 1, 2);
+        while (*counted == before) {
+            sleep_us(50);
+        }
+        mv_vm_init_ipi(rig.vm, 1);
+        mv_vm_init_ipi(rig.vm, 99); /* nobody */
+        do {                        /* it comes to rest */
+            before = *counted;
+            sleep_us(3000);
+        } while (*counted != before);
+    }
+    mv_vm_stop(rig.vm, MV_STOP_REQUEST, 0, NULL);
+    mv_vm_wait(rig.vm, &stop);
+    mv_hold_release(&hold);
+    rig_finish(&rig);
+}
+
+/* --- ends
+ * --------------------------------------------------------------------------------------------------------------
+ */
+
+static struct mv_stop run_code(const void *code, size_t size, unsigned vcpus)
+{
+    struct rig rig;
+    struct mv_stop stop;
+    rig_init(&rig, vcpus, code, size);
+    assert_int_equal(mv_vm_run(rig.vm, &stop, NULL), 0);
+    rig_finish(&rig);
+    return stop;
+}
+
+static void test_halt(void **state)
+{
+    (void)state;
+    need_kvm("test_halt");
+    static const uint8_t off[] = {0xfa, 0xf4};      /* cli; hlt */
+    static const uint8_t on[] = {0xfb, 0x90, 0xf4}; /* sti; nop; hlt */
+    struct mv_stop stop = run_code(off, sizeof off, 2);
+    assert_int_equal(stop.reason, MV_STOP_HALTED);
+    assert_string_equal(stop.text, "vCPU 0: halted with interrupts off at rip 0x1002, and nothing can wake it");
+    stop = run_code(on, sizeof on, 1);
+    assert_int_equal(stop.reason, MV_STOP_HALTED);
+    assert_non_null(strstr(stop.text, "interrupts on"));
+}
+
+static void test_instruction_nobody_can_emulate(void **state)
+{
+    (void)state;
+    need_kvm("test_instruction_nobody_can_emulate");
+    static const uint8_t far_out[] = {0xea, 0x10, 0x00, 0xff,
+                                      0xff}; /* ljmp ffff:0010, which is 0x100000: nothing */
+    struct mv_stop stop = run_code(far_out, sizeof far_out, 1);
+    assert_int_equal(stop.reason, MV_STOP_INTERNAL_ERROR);
+    assert_non_null(strstr(stop.text, "where nothing is"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_stop_is_missed),
+        cmocka_unit_test(test_stop_before_start),
+        cmocka_unit_test(test_calls_while_running),
+        cmocka_unit_test(test_an_exchange_is_never_seen_half_done),
+        cmocka_unit_test(test_handlers_edit_from_two_vcpus),
+        cmocka_unit_test(test_init_and_startup),
+        cmocka_unit_test(test_halt),
+        cmocka_unit_test(test_instruction_nobody_can_emulate),
+    };
+    return cmocka_run_group_tests_name("vm", tests, NULL, NULL);
+}
