@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+/* The report for programs; docs/report-format.md describes every member. */
+#include <inttypes.h>
+
+#include "entry.h"
+#include "json.h"
+#include "json_value.h"
+#include "report.h"
+
+/* --- counters
+ * ------------------------------------------------------------------------------------------------------- */
+
+static json_t *counters_value(const struct report_counters *counters)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < counters->count; i++) {
+        object = json_with(object, counters->items[i].name, json_number(counters->items[i].value));
+    }
+    return object;
+}
+
+static json_t *stop_value(const struct mv_stop *stop)
+{
+    json_t *object = json_object();
+    object = json_with(object, "reason", json_text(mv_stop_reason_name(stop->reason)));
+    object = json_with(object, "status", json_integer(stop->status));
+    object = json_with(object, "vcpu", stop->vcpu >= 0 ? json_integer(stop->vcpu) : json_null());
+    return json_with(object, "text", json_text(stop->text));
+}
+
+/* --- memory
+ * --------------------------------------------------------------------------------------------------------- */
+
+static json_t *words_value(const char *const *words, size_t count)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++) {
+        array = json_with_item(array, json_text(words[i]));
+    }
+    return array;
+}
+
+static json_t *slot_value(const struct mv_slot *slot)
+{
+    const char *flags[REPORT_SLOT_FLAGS_MAX];
+    const size_t count = report_slot_flags(slot->flags, flags);
+    json_t *object = json_object();
+    object = json_with(object, "id", json_number(slot->id));
+    object = json_with(object, "gpa", json_number(slot->gpa.raw));
+    object = json_with(object, "size", json_number(slot->size_bytes));
+    object = json_with(object, "flags", json_number(slot->flags));
+    object = json_with(object, "flag_names", words_value(flags, count));
+    return json_with(object, "hva", json_number(slot->hva.raw));
+}
+
+static json_t *slots_value(const struct report *report)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < report->slot_count; i++) {
+        array = json_with_item(array, slot_value(&report->slots[i]));
+    }
+    return array;
+}
+
+static json_t *section_value(const struct mv_section *section)
+{
+    json_t *object = json_object();
+    object = json_with(object, "first", json_hex(section->range.first));
+    object = json_with(object, "last", json_hex(section->range.last));
+    object = json_with(object, "type", json_text(mv_region_type(section->region)));
+    object = json_with(object, "name", json_text(mv_region_name(section->region)));
+    object = json_with(object, "offset", json_number(section->offset));
+    return json_with(object, "readonly", json_boolean(section->readonly));
+}
+
+static json_t *view_value(const struct report_view *view)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < view->count; i++) {
+        array = json_with_item(array, section_value(&view->sections[i]));
+    }
+    return array;
+}
+
+/* --- chains
+ * --------------------------------------------------------------------------------------------------------- */
+
+/* Adds the members of a place to an object. */
+static json_t *with_place(json_t *object, const struct mv_place *place)
+{
+    object = json_with(object, "gpa", json_hex(place->gpa.raw));
+    object = json_with(object, "region", json_text(place->region));
+    object = json_with(object, "type", json_text(place->type));
+    object = json_with(object, "offset", place->region ? json_number(place->region_offset) : json_null());
+    object = json_with(object, "hva", place->hva.raw != 0 ? json_hex(place->hva.raw) : json_null());
+    object = json_with(object, "hpa", place->hpa_valid ? json_hex(place->hpa.raw) : json_null());
+    return json_with(object, "hpa_reason", place->hpa_valid ? json_null() : json_text(place->hpa_reason));
+}
+
+static json_t *entry_value(const struct mv_chain *chain, size_t index)
+{
+    const struct mv_chain_entry *entry = &chain->entries[index];
+    const char *flags[ENTRY_FLAGS_MAX];
+    const size_t count = entry_flags(chain, index, flags);
+    json_t *object = json_object();
+    object = json_with(object, "name", json_text(entry->name));
+    object = json_with(object, "level", json_number(entry->level));
+    object = json_with(object, "index", json_number(entry->index));
+    object = json_with(object, "value", json_hex(entry->value));
+    object = json_with(object, "flags", words_value(flags, count));
+    return with_place(object, &entry->at);
+}
+
+static json_t *entries_value(const struct mv_chain *chain)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < chain->entry_count; i++) {
+        array = json_with_item(array, entry_value(chain, i));
+    }
+    return array;
+}
+
+static json_t *bytes_value(const struct report_chain *c)
+{
+    char hex[2 * REPORT_BYTES + 1] = "";
+    for (size_t i = 0; i < c->byte_count; i++) {
+        snprintf(hex + 2 * i, 3, "%02x", c->bytes[i]);
+    }
+    return c->byte_count > 0 ? json_text(hex) : json_null();
+}
+
+/* null where the walk did not get to a page. */
+static json_t *page_value(const struct report_chain *c)
+{
+    const struct mv_chain *chain = &c->chain;
+    if (chain->end != MV_CHAIN_COMPLETE && chain->end != MV_CHAIN_NOT_RAM) {
+        return json_null();
+    }
+    json_t *object = json_object();
+    object = json_with(object, "size", chain->page_size_bytes ? json_number(chain->page_size_bytes) : json_null());
+    object = with_place(object, &chain->page);
+    return json_with(object, "bytes", bytes_value(c));
+}
+
+static json_t *translate_value(const struct report_chain *c)
+{
+    const struct mv_translation *accel = &c->chain.accel;
+    json_t *object = json_object();
+    object = json_with(object, "valid", json_boolean(accel->valid));
+    object = json_with(object, "gpa", accel->valid ? json_hex(accel->gpa.raw) : json_null());
+    return json_with(object, "agrees", json_boolean(c->agreement != REPORT_DIFFERENT));
+}
+
+static json_t *chain_value(const struct report *report, const struct report_chain *c)
+{
+    json_t *object = json_object();
+    object = json_with(object, "gva", json_hex(c->gva.raw));
+    object = json_with(object, "why", json_text(report_why_name(c->why)));
+    object = json_with(object, "vcpu", json_number(report->vcpu));
+    object = json_with(object, "error", c->explained ? json_null() : json_text(c->failure));
+    if (!c->explained) {
+        return object;
+    }
+    object = json_with(object, "paging", json_text(mv_paging_mode_name(c->chain.mode)));
+    object = json_with(object, "cr3", json_hex(c->chain.cr3));
+    object = json_with(object, "entries", entries_value(&c->chain));
+    object = json_with(object, "end", json_text(mv_chain_end_name(c->chain.end)));
+    object = json_with(object, "page", page_value(c));
+    return json_with(object, "translate", translate_value(c));
+}
+
+static json_t *chains_value(const struct report *report)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < report->chain_count; i++) {
+        array = json_with_item(array, chain_value(report, &report->chains[i]));
+    }
+    return array;
+}
+
+/* --- all of it
+ * ------------------------------------------------------------------------------------------------------ */
+
+bool json_print_report(const struct report *report)
+{
+    json_t *exits = json_with(counters_value(&report->exits), "total", json_number(report->exit_total));
+    json_t *views = json_with(json_object(), "memory", view_value(&report->memory));
+    views = json_with(views, "io", view_value(&report->io));
+
+    json_t *object = json_object();
+    object = json_with(object, "memvirt", json_text(mv_version()));
+    object = json_with(object, "accel", json_text(report->accel));
+    object = json_with(object, "stop", stop_value(&report->stop));
+    object = json_with(object, "exits", exits);
+    object = json_with(object, "access", counters_value(&report->access));
+    object = json_with(object, "slots", slots_value(report));
+    object = json_with(object, "slot_calls", counters_value(&report->slot_calls));
+    object = json_with(object, "kvm", counters_value(&report->kernel));
+    object = json_with(object, "views", views);
+    object = json_with(object, "chains", chains_value(report));
+    object = json_with(object, "console", json_text_bytes(report->console->bytes, report->console->length));
+    object = json_with(object, "console_dropped_bytes", json_number(report->console->dropped_bytes));
+    return json_print(object);
+}
