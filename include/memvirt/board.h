@@ -24,8 +24,8 @@ struct mv_board_options {
     uint64_t ram_bytes; /**< a multiple of 4 KiB, at least 64 KiB */
     unsigned vcpus;     /**< what fw_cfg tells the guest; 1 to 255 */
 
-    /** Told every byte that the guest prints on serial port or debug console, in order, one call at a time, in a vCPU's
-     *  thread. It must not access the guest's console itself. */
+    /** Told every byte that the guest prints on serial port or debug console, in order, one call at a time, in a
+     * vCPU's thread. It must not access the guest's console itself. */
     void (*console)(void *opaque, const void *bytes, size_t length);
     void *console_opaque;
 };
@@ -37,7 +37,8 @@ struct mv_board_options {
 MV_API int mv_board_create(struct mv_machine *machine, const struct mv_board_options *options,
                            struct mv_board **ret, struct mv_error *err);
 
-/** End a board; its VM must be gone, and nobody accesses its regions any more, even through a view. NULL is allowed. */
+/** End a board; its VM must be gone, and nobody accesses its regions any more, even through a view. NULL is
+ * allowed. */
 MV_API void mv_board_destroy(struct mv_board *board);
 
 /** Its spaces, for mv_vm_create(): guest physical memory, and I/O ports. They live as long as the board. */

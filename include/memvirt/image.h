@@ -30,7 +30,8 @@ enum mv_image_entry {
     /** ELF: the multiboot-1 machine state. 32-bit protected mode, flat segments, paging and interrupts off,
      *  EAX 0x2badb002, EBX the multiboot information. ELF64 images too: they go to long mode by themselves. */
     MV_ENTRY_PROTECTED,
-    /** Flat: 16-bit real mode at 1000:0000, which is where the file is (as kvmtool does); DS = ES = CS, SS:SP 0000:8000. */
+    /** Flat: 16-bit real mode at 1000:0000, which is where the file is (as kvmtool does); DS = ES = CS, SS:SP
+       0000:8000. */
     MV_ENTRY_REAL,
 };
 
@@ -44,8 +45,9 @@ struct mv_image {
  * Load an image. The file is checked in full before the first byte is written.
  * @return 0; what open(2) and read(2) say; or -ENOEXEC with one of the reasons "not-an-image", "truncated",
  *         "not-executable", "wrong-architecture", "no-multiboot-header", "bad-segment", "overlap", "outside-ram",
- *         "bad-entry", "too-large", "no-room" (for the multiboot information), "unsupported-feature" (that its multiboot
- *         header requires). What is no regular file, or is empty, is "not-an-image". Errors of the host have reason "host".
+ *         "bad-entry", "too-large", "no-room" (for the multiboot information), "unsupported-feature" (that its
+ * multiboot header requires). What is no regular file, or is empty, is "not-an-image". Errors of the host have
+ * reason "host".
  */
 MV_API int mv_image_load(struct mv_space *memory, const struct mv_image_options *options, struct mv_image *ret,
                          struct mv_error *err);

@@ -22,9 +22,9 @@ struct mv_region;
 enum mv_region_kind {
     MV_REGION_CONTAINER, /**< only children; transparent between them */
     MV_REGION_RAM,       /**< a piece of a block */
-    MV_REGION_ROM,       /**< a piece of a block that the guest cannot write: its writes are decode errors */
-    MV_REGION_MMIO,      /**< handlers; with none it is a reservation: takes the range, answers nothing */
-    MV_REGION_ALIAS,     /**< a window on another region */
+    MV_REGION_ROM,   /**< a piece of a block that the guest cannot write, nor what is below it: decode errors */
+    MV_REGION_MMIO,  /**< handlers; with none it is a reservation: takes the range, answers nothing */
+    MV_REGION_ALIAS, /**< a window on another region */
 };
 
 /** Byte order of a device's registers. */

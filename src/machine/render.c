@@ -64,7 +64,7 @@ static struct section make_section(struct mv_region *region, struct mv_range ran
         .region = region,
         .offset = offset,
         .host = region_is_memory(region) ? region_host(region, offset) : NULL,
-        .readonly = readonly || region->kind == MV_REGION_ROM,
+        .readonly = readonly,
     };
 }
 
@@ -116,7 +116,7 @@ static int visit(struct canvas *canvas, struct mv_region *region, wide base, str
         return -ELOOP;
     }
     canvas->depth++;
-    readonly = readonly || state->readonly;
+    readonly = readonly || state->readonly || region->kind == MV_REGION_ROM;
     int rc = 0;
     if (region->kind == MV_REGION_ALIAS) {
         rc = visit(canvas, region->alias.target, base - (wide)state->target_offset, clip, readonly);

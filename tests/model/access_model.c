@@ -31,8 +31,7 @@ static bool is_big(const struct access_ops *ops, enum access_order order)
     return order == ACCESS_BIG || (order == ACCESS_NATIVE && ops->native_is_big);
 }
 
-bool access_model_valid(const struct access_ops *ops, enum access_dir dir, uint64_t offset,
-                        unsigned size)
+bool access_model_valid(const struct access_ops *ops, enum access_dir dir, uint64_t offset, unsigned size)
 {
     if (ops->accepts && !ops->accepts(ops->opaque, dir, offset, size)) {
         return false;
@@ -61,14 +60,12 @@ static unsigned call_size(const struct access_ops *ops, unsigned size)
     return size;
 }
 
-static unsigned call_device(const struct access_ops *ops, enum access_dir dir,
-                            struct access_call *call)
+static unsigned call_device(const struct access_ops *ops, enum access_dir dir, struct access_call *call)
 {
     return ops->device ? ops->device(ops->opaque, dir, call) : ACCESS_OK;
 }
 
-void access_model_sized(const struct access_ops *ops, const struct access_request *req,
-                        struct access_outcome *ret)
+void access_model_sized(const struct access_ops *ops, const struct access_request *req, struct access_outcome *ret)
 {
     unsigned size = req->size;
     unsigned step = call_size(ops, size);
@@ -114,16 +111,14 @@ unsigned access_model_piece(const struct access_ops *ops, uint64_t offset, uint6
 
     assert(len > 0);
     /* The largest power of two that is not too long, and at which offset is aligned. */
-    while (2 * piece <= len && 2 * piece <= max &&
-           (ops->impl_unaligned || offset % (2 * piece) == 0)) {
+    while (2 * piece <= len && 2 * piece <= max && (ops->impl_unaligned || offset % (2 * piece) == 0)) {
         piece *= 2;
     }
     return piece;
 }
 
 /* One piece: byte 0 is at the lowest address, which is what a little-endian access means. */
-static void do_piece(const struct access_ops *ops, enum access_dir dir, uint8_t *bytes,
-                     struct access_piece *piece)
+static void do_piece(const struct access_ops *ops, enum access_dir dir, uint8_t *bytes, struct access_piece *piece)
 {
     struct access_request req = {
         .dir = dir,
@@ -145,8 +140,7 @@ static void do_piece(const struct access_ops *ops, enum access_dir dir, uint8_t 
     }
 }
 
-unsigned access_model_buffer(const struct access_ops *ops,
-                             const struct access_buffer_request *req,
+unsigned access_model_buffer(const struct access_ops *ops, const struct access_buffer_request *req,
                              struct access_piece *ret, size_t max, size_t *ret_npieces)
 {
     unsigned result = ACCESS_OK;

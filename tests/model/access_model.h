@@ -51,8 +51,8 @@ enum access_dir {
 };
 
 /* Results are a set of bits; they are ORed over the parts of an access. */
-#define ACCESS_OK           0u
-#define ACCESS_ERROR        1u
+#define ACCESS_OK 0u
+#define ACCESS_ERROR 1u
 #define ACCESS_DECODE_ERROR 2u
 
 /* One call of the device. */
@@ -104,8 +104,7 @@ struct access_outcome {
 };
 
 /* Q80: whether the region takes an access of this size there at all. */
-bool access_model_valid(const struct access_ops *ops, enum access_dir dir, uint64_t offset,
-                        unsigned size);
+bool access_model_valid(const struct access_ops *ops, enum access_dir dir, uint64_t offset, unsigned size);
 
 /* Q80, Q82-Q85: all of one sized access. */
 void access_model_sized(const struct access_ops *ops, const struct access_request *req,
@@ -136,8 +135,7 @@ struct access_piece {
  * Returns the ORed results. Writes the first max pieces, in order, and in
  * *ret_npieces how many there are.
  */
-unsigned access_model_buffer(const struct access_ops *ops,
-                             const struct access_buffer_request *req,
+unsigned access_model_buffer(const struct access_ops *ops, const struct access_buffer_request *req,
                              struct access_piece *ret, size_t max, size_t *ret_npieces);
 
 #endif

@@ -27,11 +27,15 @@ static unsigned device_call(void *opaque, enum access_dir dir, struct access_cal
     return call->offset == device->fails_at ? ACCESS_ERROR : ACCESS_OK;
 }
 
-static struct access_outcome sized(const struct access_ops *ops, enum access_dir dir,
-                                   uint64_t offset, unsigned size, uint64_t value)
+static struct access_outcome sized(const struct access_ops *ops, enum access_dir dir, uint64_t offset,
+                                   unsigned size, uint64_t value)
 {
     struct access_request req = {
-        .dir = dir, .offset = offset, .size = size, .order = ACCESS_LITTLE, .value = value,
+        .dir = dir,
+        .offset = offset,
+        .size = size,
+        .order = ACCESS_LITTLE,
+        .value = value,
     };
     struct access_outcome outcome;
 
@@ -39,11 +43,9 @@ static struct access_outcome sized(const struct access_ops *ops, enum access_dir
     return outcome;
 }
 
-static bool call_is(const struct access_outcome *o, unsigned i, uint64_t offset, unsigned size,
-                    uint64_t value)
+static bool call_is(const struct access_outcome *o, unsigned i, uint64_t offset, unsigned size, uint64_t value)
 {
-    return i < o->ncalls && o->call[i].offset == offset && o->call[i].size == size &&
-           o->call[i].value == value;
+    return i < o->ncalls && o->call[i].offset == offset && o->call[i].size == size && o->call[i].value == value;
 }
 
 static bool rejected(const struct access_outcome *o)
@@ -125,7 +127,10 @@ static void test_access_widened(void)
 {
     struct device device = {.fails_at = UINT64_MAX};
     struct access_ops ops = {
-        .impl_min = 4, .order = ACCESS_LITTLE, .device = device_call, .opaque = &device,
+        .impl_min = 4,
+        .order = ACCESS_LITTLE,
+        .device = device_call,
+        .opaque = &device,
     };
     struct access_outcome o;
 
@@ -264,15 +269,16 @@ static unsigned answer_fixed(void *opaque, enum access_dir dir, struct access_ca
 static void test_seen_in_qemu(void)
 {
     uint64_t answer = 0xb0c5;
-    struct access_ops dispi = { /* of the VGA card */
-        .valid_min = 1, .valid_max = 4, .impl_min = 2, .impl_max = 2,
+    struct access_ops dispi = {
+        /* of the VGA card */
+        .valid_min = 1,         .valid_max = 4,         .impl_min = 2,     .impl_max = 2,
         .order = ACCESS_LITTLE, .device = answer_fixed, .opaque = &answer,
     };
     struct access_ops edu = {.valid_min = 4, .valid_max = 8, .impl_min = 4, .impl_max = 8};
     struct access_ops hpet = dispi;
-    struct access_ops dma = { /* of fw_cfg */
-        .valid_max = 8, .impl_max = 8,
-        .order = ACCESS_BIG, .device = answer_fixed, .opaque = &answer,
+    struct access_ops dma = {
+        /* of fw_cfg */
+        .valid_max = 8, .impl_max = 8, .order = ACCESS_BIG, .device = answer_fixed, .opaque = &answer,
     };
     struct access_outcome o = sized(&dispi, ACCESS_READ, 1, 1, 0);
     uint8_t bytes[7] = {1, 2, 3, 4, 5, 6, 7};

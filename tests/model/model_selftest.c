@@ -56,9 +56,8 @@ struct expected {
 
 static bool same_section(const struct model_section *a, const struct model_section *b)
 {
-    return a->first == b->first && a->last == b->last && a->region == b->region &&
-           a->offset == b->offset && a->readonly == b->readonly &&
-           a->nonvolatile == b->nonvolatile;
+    return a->first == b->first && a->last == b->last && a->region == b->region && a->offset == b->offset &&
+           a->readonly == b->readonly && a->nonvolatile == b->nonvolatile;
 }
 
 static bool flat_is(int root, uint64_t lo, uint64_t hi, const struct expected *want, size_t n)
@@ -69,23 +68,20 @@ static bool flat_is(int root, uint64_t lo, uint64_t hi, const struct expected *w
         return false;
     }
     for (size_t i = 0; i < n; i++) {
-        if (got[i].first != want[i].first || got[i].last != want[i].last ||
-            got[i].region != want[i].region || got[i].offset != want[i].offset ||
-            got[i].readonly != want[i].readonly) {
+        if (got[i].first != want[i].first || got[i].last != want[i].last || got[i].region != want[i].region ||
+            got[i].offset != want[i].offset || got[i].readonly != want[i].readonly) {
             return false;
         }
     }
     return true;
 }
 
-static bool sections_are(int root, uint64_t lo, uint64_t hi, const struct expected *want,
-                         size_t n)
+static bool sections_are(int root, uint64_t lo, uint64_t hi, const struct expected *want, size_t n)
 {
     struct model_section slow[32];
     struct model_section fast[32];
 
-    if (n > 32 || model_sections(&m, root, lo, hi, slow, 32) != n ||
-        model_flat(&m, root, lo, hi, fast, 32) != n) {
+    if (n > 32 || model_sections(&m, root, lo, hi, slow, 32) != n || model_flat(&m, root, lo, hi, fast, 32) != n) {
         return false;
     }
     for (size_t i = 0; i < n; i++) {
@@ -96,8 +92,8 @@ static bool sections_are(int root, uint64_t lo, uint64_t hi, const struct expect
     return flat_is(root, lo, hi, want, n);
 }
 
-#define EXPECT(...)                                                                           \
-    (const struct expected[]){__VA_ARGS__},                                                   \
+#define EXPECT(...)                                                                                               \
+    (const struct expected[]){__VA_ARGS__},                                                                       \
         sizeof((const struct expected[]){__VA_ARGS__}) / sizeof(struct expected)
 
 /*
@@ -127,11 +123,10 @@ static void test_overlap_picture(void)
     CHECK(model_add(&m, a, c, 0, 1) == 0);
     CHECK(model_add(&m, b, d, 0, 0) == 0);
     CHECK(model_add(&m, b, e, 0x20, 0) == 0);
-    CHECK(sections_are(a, 0, 0x80, EXPECT({0x00, 0x1f, c, 0x00, false},
-                                          {0x20, 0x2f, d, 0x00, false},
-                                          {0x30, 0x3f, c, 0x30, false},
-                                          {0x40, 0x4f, e, 0x00, false},
-                                          {0x50, 0x5f, c, 0x50, false})));
+    CHECK(sections_are(a, 0, 0x80,
+                       EXPECT({0x00, 0x1f, c, 0x00, false}, {0x20, 0x2f, d, 0x00, false},
+                              {0x30, 0x3f, c, 0x30, false}, {0x40, 0x4f, e, 0x00, false},
+                              {0x50, 0x5f, c, 0x50, false})));
 
     /* Below C, nothing of B shows, whatever the priorities inside it. */
     CHECK(model_del(&m, b) == 0);
@@ -149,9 +144,9 @@ static void test_overlap_picture(void)
     CHECK(model_add(&m, a, b, 0x20, 2) == 0);
     CHECK(model_add(&m, a, c, 0, 1) == 0);
     CHECK(model_add(&m, b, d, 0, -5) == 0);
-    CHECK(sections_are(a, 0, 0x80, EXPECT({0x00, 0x1f, c, 0x00, false},
-                                          {0x20, 0x2f, d, 0x00, false},
-                                          {0x30, 0x5f, b, 0x10, false})));
+    CHECK(sections_are(
+        a, 0, 0x80,
+        EXPECT({0x00, 0x1f, c, 0x00, false}, {0x20, 0x2f, d, 0x00, false}, {0x30, 0x5f, b, 0x10, false})));
 }
 
 static void test_priority_is_among_siblings(void)
@@ -246,15 +241,12 @@ static void test_enabled(void)
     CHECK(model_add(&m, root, outer, 0x10, 0) == 0);
     CHECK(model_add(&m, outer, inner, 4, 0) == 0);
     CHECK(model_add(&m, root, view, 0x80, 0) == 0);
-    CHECK(sections_are(root, 0, 0xff, EXPECT({0x00, 0x0f, below, 0x00, false},
-                                             {0x10, 0x13, outer, 0x00, false},
-                                             {0x14, 0x1b, inner, 0x00, false},
-                                             {0x1c, 0x1f, outer, 0x0c, false},
-                                             {0x20, 0x7f, below, 0x20, false},
-                                             {0x80, 0x83, outer, 0x00, false},
-                                             {0x84, 0x8b, inner, 0x00, false},
-                                             {0x8c, 0x8f, outer, 0x0c, false},
-                                             {0x90, 0xff, below, 0x90, false})));
+    CHECK(sections_are(root, 0, 0xff,
+                       EXPECT({0x00, 0x0f, below, 0x00, false}, {0x10, 0x13, outer, 0x00, false},
+                              {0x14, 0x1b, inner, 0x00, false}, {0x1c, 0x1f, outer, 0x0c, false},
+                              {0x20, 0x7f, below, 0x20, false}, {0x80, 0x83, outer, 0x00, false},
+                              {0x84, 0x8b, inner, 0x00, false}, {0x8c, 0x8f, outer, 0x0c, false},
+                              {0x90, 0xff, below, 0x90, false})));
 
     /* A disabled target shows nothing through the alias; what lies below does. */
     CHECK(model_set_enabled(&m, outer, false) == 0);
@@ -303,8 +295,8 @@ static void test_alias(void)
     CHECK(sections_are(root, 0, 0xfff, EXPECT({0x200, 0x2ff, target, 0, false})));
     CHECK(model_set_alias_offset(&m, view, 0x80) == 0);
     CHECK(model_set_alias_offset(&m, second, 0) == 0);
-    CHECK(sections_are(root, 0, 0xfff, EXPECT({0x200, 0x27f, target, 0x80, false},
-                                              {0x280, 0x2ff, target, 0x00, false})));
+    CHECK(sections_are(root, 0, 0xfff,
+                       EXPECT({0x200, 0x27f, target, 0x80, false}, {0x280, 0x2ff, target, 0x00, false})));
 }
 
 /*
@@ -322,13 +314,13 @@ static void test_negative_base(void)
     deep = mmio(0x900);
     view = model_create_alias(&m, target, 0x800, 0x100);
     CHECK(model_add(&m, root, view, 0x10, 0) == 0);
-    CHECK(model_add(&m, target, deep, 0x100, 0) == 0); /* 0x100..0x9ff of the target */
+    CHECK(model_add(&m, target, deep, 0x100, 0) == 0);  /* 0x100..0x9ff of the target */
     CHECK(model_add(&m, target, child, 0x7f8, 1) == 0); /* 0x7f8..0x807 */
-    CHECK(sections_are(root, 0, 0xfff, EXPECT({0x10, 0x17, child, 0x008, false},
-                                              {0x18, 0x10f, deep, 0x708, false})));
+    CHECK(sections_are(root, 0, 0xfff,
+                       EXPECT({0x10, 0x17, child, 0x008, false}, {0x18, 0x10f, deep, 0x708, false})));
     CHECK(model_set_address(&m, view, 0) == 0);
-    CHECK(sections_are(root, 0, 0xfff, EXPECT({0x00, 0x07, child, 0x008, false},
-                                              {0x08, 0xff, deep, 0x708, false})));
+    CHECK(
+        sections_are(root, 0, 0xfff, EXPECT({0x00, 0x07, child, 0x008, false}, {0x08, 0xff, deep, 0x708, false})));
 }
 
 static void test_alias_of_alias(void)
@@ -371,8 +363,8 @@ static void test_readonly(void)
     view = model_create_alias(&m, plain, 0, 0x80);
     CHECK(model_set_readonly(&m, view, true) == 0);
     CHECK(model_add(&m, root, view, 0x200, 1) == 0);
-    CHECK(sections_are(root, 0x200, 0x2ff, EXPECT({0x200, 0x27f, plain, 0x00, true},
-                                                  {0x280, 0x2ff, plain, 0x80, false})));
+    CHECK(sections_are(root, 0x200, 0x2ff,
+                       EXPECT({0x200, 0x27f, plain, 0x00, true}, {0x280, 0x2ff, plain, 0x80, false})));
 
     /* A container passes it down, and so does a region with children. */
     box = container(0x100);
@@ -425,14 +417,12 @@ static void test_children_of_ram(void)
     CHECK(model_add(&m, root, base, 0x100, 0) == 0);
     CHECK(model_add(&m, base, window, 0x40, INT32_MIN) == 0);
     CHECK(model_add(&m, base, beyond, 0xf0, 0) == 0); /* half of it sticks out: cut */
-    CHECK(sections_are(root, 0, 0xfff, EXPECT({0x100, 0x13f, base, 0x00, false},
-                                              {0x140, 0x14f, window, 0x00, false},
-                                              {0x150, 0x1ef, base, 0x50, false},
-                                              {0x1f0, 0x1ff, beyond, 0x00, false})));
+    CHECK(sections_are(root, 0, 0xfff,
+                       EXPECT({0x100, 0x13f, base, 0x00, false}, {0x140, 0x14f, window, 0x00, false},
+                              {0x150, 0x1ef, base, 0x50, false}, {0x1f0, 0x1ff, beyond, 0x00, false})));
     /* Where no child is in between, the RAM is one run. */
     CHECK(model_set_enabled(&m, window, false) == 0);
-    CHECK(sections_are(root, 0, 0xfff, EXPECT({0x100, 0x1ef, base, 0, false},
-                                              {0x1f0, 0x1ff, beyond, 0, false})));
+    CHECK(sections_are(root, 0, 0xfff, EXPECT({0x100, 0x1ef, base, 0, false}, {0x1f0, 0x1ff, beyond, 0, false})));
 }
 
 static void test_whole_space(void)
@@ -448,12 +438,11 @@ static void test_whole_space(void)
     CHECK(hits(root, 0, all, 0));
     CHECK(hits(root, UINT64_MAX - 0x1000, all, UINT64_MAX - 0x1000));
     CHECK(hits(root, UINT64_MAX, top, 0xfff));
-    CHECK(flat_is(root, 0, UINT64_MAX,
-                  EXPECT({0, UINT64_MAX - 0x1000, all, 0, false},
-                         {UINT64_MAX - 0xfff, UINT64_MAX, top, 0, false})));
+    CHECK(
+        flat_is(root, 0, UINT64_MAX,
+                EXPECT({0, UINT64_MAX - 0x1000, all, 0, false}, {UINT64_MAX - 0xfff, UINT64_MAX, top, 0, false})));
     CHECK(sections_are(root, UINT64_MAX - 0x1007, UINT64_MAX,
-                       EXPECT({UINT64_MAX - 0x1007, UINT64_MAX - 0x1000, all,
-                               UINT64_MAX - 0x1007, false},
+                       EXPECT({UINT64_MAX - 0x1007, UINT64_MAX - 0x1000, all, UINT64_MAX - 0x1007, false},
                               {UINT64_MAX - 0xfff, UINT64_MAX, top, 0, false})));
 
     /* Sticking out past 2^64: cut there, and nothing comes round to 0. */
@@ -465,9 +454,9 @@ static void test_whole_space(void)
     high = container(MODEL_SIZE_2_64);
     view = model_create_alias(&m, root, UINT64_C(1) << 63, MODEL_SIZE_2_64);
     CHECK(model_add(&m, high, view, 0, 0) == 0);
-    CHECK(flat_is(high, 0, UINT64_MAX,
-                  EXPECT({0, INT64_MAX - 1, all, UINT64_C(1) << 63, false},
-                         {INT64_MAX, INT64_MAX, top, 0, false})));
+    CHECK(
+        flat_is(high, 0, UINT64_MAX,
+                EXPECT({0, INT64_MAX - 1, all, UINT64_C(1) << 63, false}, {INT64_MAX, INT64_MAX, top, 0, false})));
 
     /* One byte less than everything cannot be asked for; two bytes less can. */
     CHECK(model_set_size(&m, root, UINT64_MAX - 1) == 0);

@@ -111,8 +111,9 @@ static char *scan_range(char *text, struct node *ret)
     char type[16];
     int used = 0;
 
-    if (sscanf(text, "%" SCNx64 "-%" SCNx64 " (prio %d, %15[^)]): %n", &ret->first, &ret->last,
-               &ret->priority, type, &used) != 4 || used == 0) {
+    if (sscanf(text, "%" SCNx64 "-%" SCNx64 " (prio %d, %15[^)]): %n", &ret->first, &ret->last, &ret->priority,
+               type, &used) != 4 ||
+        used == 0) {
         return NULL;
     }
     ret->is_rom = strcmp(type, "rom") == 0 || strcmp(type, "nv-rom") == 0;
@@ -260,8 +261,7 @@ static bool shows(const char *name, const struct range *ranges, size_t nranges)
 }
 
 /* An alias whose target is not in the dump (hidden, or itself an alias) becomes a hole. */
-static int create_region(const struct node *node, int target, const struct range *ranges,
-                         size_t nranges)
+static int create_region(const struct node *node, int target, const struct range *ranges, size_t nranges)
 {
     enum model_kind kind = MODEL_CONTAINER;
 
@@ -294,8 +294,7 @@ static void build(const struct range *ranges, size_t nranges, int *ret_id)
             if (pass == 1) {
                 target = find_target(&nodes[i]);
             }
-            ret_id[i] = create_region(&nodes[i], target == MODEL_NONE ? target : ret_id[target],
-                                      ranges, nranges);
+            ret_id[i] = create_region(&nodes[i], target == MODEL_NONE ? target : ret_id[target], ranges, nranges);
             (void)model_set_enabled(&model, ret_id[i], nodes[i].enabled);
             for (int k = 0; k < nreadonly_names; k++) {
                 if (pass == 1 && same_name(nodes[i].name, readonly_names[k])) {
@@ -308,9 +307,8 @@ static void build(const struct range *ranges, size_t nranges, int *ret_id)
     for (int i = nnodes - 1; i >= 0; i--) {
         const struct node *node = &nodes[i];
 
-        if (node->parent != MODEL_NONE &&
-            model_add(&model, ret_id[node->parent], ret_id[i],
-                      node->first - nodes[node->parent].first, node->priority) < 0) {
+        if (node->parent != MODEL_NONE && model_add(&model, ret_id[node->parent], ret_id[i],
+                                                    node->first - nodes[node->parent].first, node->priority) < 0) {
             die("cannot be added", node->name);
         }
     }
@@ -391,8 +389,7 @@ static size_t read_views(FILE *file, char *line, struct view *views, struct rang
     return nviews;
 }
 
-static bool range_is(const struct model_section *got, const int *id_of_node,
-                     const struct range *want)
+static bool range_is(const struct model_section *got, const int *id_of_node, const struct range *want)
 {
     int i = 0;
 
@@ -405,14 +402,13 @@ static bool range_is(const struct model_section *got, const int *id_of_node,
     }
     printf("  QEMU  %016" PRIx64 "-%016" PRIx64 " %s%s @%" PRIx64 "\n"
            "  model %016" PRIx64 "-%016" PRIx64 " %s%s @%" PRIx64 "\n",
-           want->first, want->last, want->name, want->is_rom ? " (rom)" : "", want->offset,
-           got->first, got->last, nodes[i].name, got->readonly ? " (rom)" : "", got->offset);
+           want->first, want->last, want->name, want->is_rom ? " (rom)" : "", want->offset, got->first, got->last,
+           nodes[i].name, got->readonly ? " (rom)" : "", got->offset);
     return false;
 }
 
 /* Whether the model sees in this space what QEMU does. */
-static bool compare(const struct space *space, const struct range *want, size_t nwant,
-                    const int *id_of_node)
+static bool compare(const struct space *space, const struct range *want, size_t nwant, const int *id_of_node)
 {
     static struct model_section got[MAX_RANGES];
     size_t ngot;
@@ -467,8 +463,7 @@ int main(int argc, char **argv)
     build(ranges, nranges, id_of_node);
     for (size_t v = 0; v < nviews; v++) {
         for (int k = 0; k < views[v].nspaces; k++) {
-            ok &= compare(&spaces[views[v].space[k]], &ranges[views[v].first_range],
-                          views[v].nranges, id_of_node);
+            ok &= compare(&spaces[views[v].space[k]], &ranges[views[v].first_range], views[v].nranges, id_of_node);
         }
     }
     return ok ? 0 : 1;

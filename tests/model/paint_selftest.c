@@ -17,9 +17,8 @@ static struct model m;
 
 static bool same_section(const struct model_section *a, const struct model_section *b)
 {
-    return a->first == b->first && a->last == b->last && a->region == b->region &&
-           a->offset == b->offset && a->readonly == b->readonly &&
-           a->nonvolatile == b->nonvolatile;
+    return a->first == b->first && a->last == b->last && a->region == b->region && a->offset == b->offset &&
+           a->readonly == b->readonly && a->nonvolatile == b->nonvolatile;
 }
 
 __extension__ typedef __int128 wide_t;
@@ -50,8 +49,7 @@ static void paint_children(int id, struct brush brush)
 
             if (child->container == id && !done[c] &&
                 (lowest == MODEL_NONE || child->priority < m.region[lowest].priority ||
-                 (child->priority == m.region[lowest].priority &&
-                  child->added < m.region[lowest].added))) {
+                 (child->priority == m.region[lowest].priority && child->added < m.region[lowest].added))) {
                 lowest = c;
             }
         }
@@ -109,8 +107,7 @@ static bool canvas_agrees(int root)
             return false;
         }
         if (found && (byte.offset != canvas[i].offset || byte.kind != canvas[i].kind ||
-                      byte.readonly != canvas[i].readonly ||
-                      byte.nonvolatile != canvas[i].nonvolatile)) {
+                      byte.readonly != canvas[i].readonly || byte.nonvolatile != canvas[i].nonvolatile)) {
             return false;
         }
     }
@@ -164,30 +161,14 @@ static void random_step(int nregions)
     int other = (int)rng((uint64_t)nregions);
 
     switch (rng(12)) {
-    case 0:
-        (void)model_del(&m, id);
-        break;
-    case 1:
-        (void)model_set_address(&m, id, random_address());
-        break;
-    case 2:
-        (void)model_set_size(&m, id, random_size());
-        break;
-    case 3:
-        (void)model_set_enabled(&m, id, rng(8) != 0);
-        break;
-    case 4:
-        (void)model_set_readonly(&m, id, rng(2) != 0);
-        break;
-    case 5:
-        (void)model_set_alias_offset(&m, id, random_address());
-        break;
-    case 6:
-        (void)model_set_nonvolatile(&m, id, rng(4) == 0);
-        break;
-    default:
-        (void)model_add(&m, other, id, random_address(), (int)rng(4) - 1);
-        break;
+    case 0: (void)model_del(&m, id); break;
+    case 1: (void)model_set_address(&m, id, random_address()); break;
+    case 2: (void)model_set_size(&m, id, random_size()); break;
+    case 3: (void)model_set_enabled(&m, id, rng(8) != 0); break;
+    case 4: (void)model_set_readonly(&m, id, rng(2) != 0); break;
+    case 5: (void)model_set_alias_offset(&m, id, random_address()); break;
+    case 6: (void)model_set_nonvolatile(&m, id, rng(4) == 0); break;
+    default: (void)model_add(&m, other, id, random_address(), (int)rng(4) - 1); break;
     }
 }
 

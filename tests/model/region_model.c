@@ -42,13 +42,13 @@ int model_create(struct model *m, enum model_kind kind, uint64_t size)
         return -1;
     }
     return create(m, &(struct model_region){
-        .kind = kind,
-        .size = size,
-        .enabled = true,
-        .readonly = kind == MODEL_ROM,
-        .target = MODEL_NONE,
-        .container = MODEL_NONE,
-    });
+                         .kind = kind,
+                         .size = size,
+                         .enabled = true,
+                         .readonly = kind == MODEL_ROM,
+                         .target = MODEL_NONE,
+                         .container = MODEL_NONE,
+                     });
 }
 
 int model_create_alias(struct model *m, int target, uint64_t offset, uint64_t size)
@@ -57,13 +57,13 @@ int model_create_alias(struct model *m, int target, uint64_t offset, uint64_t si
         return -1;
     }
     return create(m, &(struct model_region){
-        .kind = MODEL_ALIAS,
-        .size = size,
-        .enabled = true,
-        .target = target,
-        .alias_offset = offset,
-        .container = MODEL_NONE,
-    });
+                         .kind = MODEL_ALIAS,
+                         .size = size,
+                         .enabled = true,
+                         .target = target,
+                         .alias_offset = offset,
+                         .container = MODEL_NONE,
+                     });
 }
 
 /* Whether going from a region to its children or its target can lead to `to`. */
@@ -256,16 +256,12 @@ static bool continues(const struct model_section *run, const struct model_sectio
 {
     uint64_t length = next->first - run->first;
 
-    return next->first == run->last + 1 &&
-           next->region == run->region &&
-           next->offset == run->offset + length &&
-           next->readonly == run->readonly &&
-           next->nonvolatile == run->nonvolatile;
+    return next->first == run->last + 1 && next->region == run->region && next->offset == run->offset + length &&
+           next->readonly == run->readonly && next->nonvolatile == run->nonvolatile;
 }
 
 /* Takes [first, last], known to be alike from end to end, after all that lies below it. */
-static void take(struct sections *s, const struct model *m, int root, uint64_t first,
-                 uint64_t last)
+static void take(struct sections *s, const struct model *m, int root, uint64_t first, uint64_t last)
 {
     struct model_byte byte;
     struct model_section next;
@@ -291,8 +287,8 @@ static void take(struct sections *s, const struct model *m, int root, uint64_t f
     s->is_open = true;
 }
 
-size_t model_sections(const struct model *m, int root, uint64_t lo, uint64_t hi,
-                      struct model_section *ret, size_t max)
+size_t model_sections(const struct model *m, int root, uint64_t lo, uint64_t hi, struct model_section *ret,
+                      size_t max)
 {
     struct sections s = {.out = ret, .max = max};
 
@@ -358,8 +354,7 @@ static int compare_cuts(const void *va, const void *vb)
     return (a > b) - (a < b);
 }
 
-size_t model_flat(const struct model *m, int root, uint64_t lo, uint64_t hi,
-                  struct model_section *ret, size_t max)
+size_t model_flat(const struct model *m, int root, uint64_t lo, uint64_t hi, struct model_section *ret, size_t max)
 {
     struct sections s = {.out = ret, .max = max};
     struct cuts cuts = {.lo = lo, .end = (wide_t)hi + 1};
@@ -381,8 +376,7 @@ size_t model_flat(const struct model *m, int root, uint64_t lo, uint64_t hi,
 
 /* The rest */
 
-bool model_find(const struct model *m, int id, uint64_t addr, uint64_t size,
-                struct model_section *ret)
+bool model_find(const struct model *m, int id, uint64_t addr, uint64_t size, struct model_section *ret)
 {
     uint64_t first = addr;
     uint64_t last;

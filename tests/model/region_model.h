@@ -40,13 +40,13 @@
  */
 
 #define MODEL_MAX_REGIONS 1024
-#define MODEL_NONE        (-1)
-#define MODEL_SIZE_2_64   UINT64_MAX /* this size means 2^64 bytes */
+#define MODEL_NONE (-1)
+#define MODEL_SIZE_2_64 UINT64_MAX /* this size means 2^64 bytes */
 
 enum model_kind {
-    MODEL_CONTAINER,   /* nothing of its own; children only */
+    MODEL_CONTAINER, /* nothing of its own; children only */
     MODEL_RAM,
-    MODEL_ROM,         /* RAM created readonly, and nothing else (Q7) */
+    MODEL_ROM, /* RAM created readonly, and nothing else (Q7) */
     MODEL_MMIO,
     MODEL_RESERVATION, /* MMIO without ops: takes its range, decodes as unassigned (Q6) */
     MODEL_ALIAS,       /* a window onto another region */
@@ -54,7 +54,7 @@ enum model_kind {
 
 struct model_region {
     enum model_kind kind;
-    uint64_t size;         /* bytes; MODEL_SIZE_2_64 is 2^64 */
+    uint64_t size; /* bytes; MODEL_SIZE_2_64 is 2^64 */
     bool enabled;
     bool readonly;
     bool nonvolatile;
@@ -62,10 +62,10 @@ struct model_region {
     int target;            /* of an alias, else MODEL_NONE */
     uint64_t alias_offset; /* where in the target byte 0 of the alias lies */
 
-    int container;         /* MODEL_NONE while not added anywhere */
-    uint64_t addr;         /* in the container */
-    int priority;          /* among its siblings */
-    uint64_t added;        /* the larger, the later put into its container */
+    int container;  /* MODEL_NONE while not added anywhere */
+    uint64_t addr;  /* in the container */
+    int priority;   /* among its siblings */
+    uint64_t added; /* the larger, the later put into its container */
 };
 
 struct model {
@@ -125,16 +125,16 @@ bool model_at(const struct model *m, int root, uint64_t addr, struct model_byte 
  * ends of the window. Writes at most max of them and returns how many there
  * are. Looks at every byte of the window.
  */
-size_t model_sections(const struct model *m, int root, uint64_t lo, uint64_t hi,
-                      struct model_section *ret, size_t max);
+size_t model_sections(const struct model *m, int root, uint64_t lo, uint64_t hi, struct model_section *ret,
+                      size_t max);
 
 /*
  * The same answer, for windows too large to walk (up to all of 2^64): looks
  * only at addresses where some region begins or ends, enabled or not, since
  * nothing can change in between. Allocates while it runs; aborts without memory.
  */
-size_t model_flat(const struct model *m, int root, uint64_t lo, uint64_t hi,
-                  struct model_section *ret, size_t max);
+size_t model_flat(const struct model *m, int root, uint64_t lo, uint64_t hi, struct model_section *ret,
+                  size_t max);
 
 /*
  * The first section that overlaps [addr, addr + size) of region `id`, clipped
@@ -145,8 +145,7 @@ size_t model_flat(const struct model *m, int root, uint64_t lo, uint64_t hi,
  * empty section when addr is inside a range but not at its start: an accident
  * of its search, not modelled).
  */
-bool model_find(const struct model *m, int id, uint64_t addr, uint64_t size,
-                struct model_section *ret);
+bool model_find(const struct model *m, int id, uint64_t addr, uint64_t size, struct model_section *ret);
 
 /* Q20: it has a container, or some alias that has one leads to it. */
 bool model_is_mapped(const struct model *m, int id);
