@@ -4,8 +4,8 @@
 
 int guest_main(uint32_t multiboot_info_gpa)
 {
-	(void)multiboot_info_gpa;
-	console_puts("halt: for good\n");
-	__asm__ volatile("cli; hlt");
-	guest_fail("halt", "woke up");
+    (void)multiboot_info_gpa;
+    console_puts("halt: for good\n");
+    __asm__ volatile("cli; hlt");
+    guest_fail("halt", "woke up");
 }

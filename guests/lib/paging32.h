@@ -10,8 +10,8 @@
 enum { GUEST_STATUS_SKIP = 77 };
 
 /*
- * Sets CR4 to `cr4` and turns paging on over `tables` (CR3). False: the processor refused with #GP and paging is off, as
- * on a KVM without hardware virtualization, which knows no paging outside long mode.
+ * Sets CR4 to `cr4` and turns paging on over `tables` (CR3). False: the processor refused with #GP and paging is
+ * off, as on a KVM without hardware virtualization, which knows no paging outside long mode.
  */
 bool paging32_enable(uint32_t cr4, const void *tables);
 

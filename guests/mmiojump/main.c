@@ -4,8 +4,8 @@
 
 int guest_main(uint32_t multiboot_info_gpa)
 {
-	(void)multiboot_info_gpa;
-	console_puts("mmiojump: jumping\n");
-	__asm__ volatile("jmp *%0" : : "r"(BOARD_SCRATCH_GPA));
-	guest_fail("mmiojump", "came back");
+    (void)multiboot_info_gpa;
+    console_puts("mmiojump: jumping\n");
+    __asm__ volatile("jmp *%0" : : "r"(BOARD_SCRATCH_GPA));
+    guest_fail("mmiojump", "came back");
 }

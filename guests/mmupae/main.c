@@ -27,27 +27,27 @@ static uint32_t small_page[1024] __attribute__((aligned(4096)));
 
 int guest_main(uint32_t multiboot_info_gpa)
 {
-	(void)multiboot_info_gpa;
+    (void)multiboot_info_gpa;
 
-	/* An entry of the first level has P and no W or U: those bits are reserved there. */
-	pointers[0] = (uintptr_t)low_directory | PTE_P;
-	pointers[SMALL_GVA >> 30] = (uintptr_t)high_directory | PTE_P;
-	for (uint32_t gpa = 0; gpa < IDENTITY_SIZE; gpa += LARGE_SIZE)
-		low_directory[gpa >> 21] = gpa | PTE_P | PTE_W | PTE_PS;
-	high_directory[SMALL_GVA >> 21 & 511] = (uintptr_t)table | PTE_P | PTE_W;
-	table[SMALL_GVA >> 12 & 511] = (uintptr_t)small_page | PTE_P | PTE_W;
-	high_directory[LARGE_GVA >> 21 & 511] = LARGE_GPA | PTE_P | PTE_W | PTE_PS;
+    /* An entry of the first level has P and no W or U: those bits are reserved there. */
+    pointers[0] = (uintptr_t)low_directory | PTE_P;
+    pointers[SMALL_GVA >> 30] = (uintptr_t)high_directory | PTE_P;
+    for (uint32_t gpa = 0; gpa < IDENTITY_SIZE; gpa += LARGE_SIZE)
+        low_directory[gpa >> 21] = gpa | PTE_P | PTE_W | PTE_PS;
+    high_directory[SMALL_GVA >> 21 & 511] = (uintptr_t)table | PTE_P | PTE_W;
+    table[SMALL_GVA >> 12 & 511] = (uintptr_t)small_page | PTE_P | PTE_W;
+    high_directory[LARGE_GVA >> 21 & 511] = LARGE_GPA | PTE_P | PTE_W | PTE_PS;
 
-	if (!paging32_enable(CR4_PAE, pointers)) {
-		console_puts("mmupae: the processor refuses paging outside long mode\n");
-		return GUEST_STATUS_SKIP;
-	}
-	memory_write32(SMALL_GVA, SMALL_VALUE);
-	memory_write32(LARGE_GVA + LARGE_OFFSET, LARGE_VALUE);
-	if (memory_read32((uintptr_t)small_page) != SMALL_VALUE)
-		guest_fail("mmupae", "the 4 KiB page is elsewhere");
-	if (memory_read32(LARGE_GPA + LARGE_OFFSET) != LARGE_VALUE)
-		guest_fail("mmupae", "the 2 MiB page is elsewhere");
-	console_puts("mmupae: ok\n");
-	return 0;
+    if (!paging32_enable(CR4_PAE, pointers)) {
+        console_puts("mmupae: the processor refuses paging outside long mode\n");
+        return GUEST_STATUS_SKIP;
+    }
+    memory_write32(SMALL_GVA, SMALL_VALUE);
+    memory_write32(LARGE_GVA + LARGE_OFFSET, LARGE_VALUE);
+    if (memory_read32((uintptr_t)small_page) != SMALL_VALUE)
+        guest_fail("mmupae", "the 4 KiB page is elsewhere");
+    if (memory_read32(LARGE_GPA + LARGE_OFFSET) != LARGE_VALUE)
+        guest_fail("mmupae", "the 2 MiB page is elsewhere");
+    console_puts("mmupae: ok\n");
+    return 0;
 }

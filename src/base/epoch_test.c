@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+#include "base/epoch.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+struct object {
+    struct epoch_head epoch;
+    atomic_int *freed;
+};
+
+static void free_object(struct rcu_head *head)
+{
+    struct object *object = caa_container_of(head, struct object, epoch.rcu);
+    epoch_retired(&object->epoch);
+    atomic_fetch_add(object->freed, 1);
+    free(object);
+}
+
+static struct object *make_object(atomic_int *freed)
+{
+    struct object *object = calloc(1, sizeof *object);
+    assert_non_null(object);
+    object->freed = freed;
+    return object;
+}
+
+static void retired_objects_are_freed_once(void **state)
+{
+    (void)state;
+    atomic_int freed = 0;
+    for (int i = 0; i < 100; i++) {
+        epoch_retire(&make_object(&freed)->epoch, free_object);
+    }
+    epoch_drain();
+    assert_int_equal(atomic_load(&freed), 100);
+    epoch_drain();
+    assert_int_equal(atomic_load(&freed), 100);
+}
+
+struct reader {
+    struct object **place;
+    unsigned nested;
+    sem_t inside;
+    sem_t may_leave;
+    struct object *seen;
+};
+
+static void *read_slowly(void *opaque)
+{
+    struct reader *reader = opaque;
+    epoch_enter();
+    reader->seen = epoch_load(*reader->place);
+    for (unsigned i = 0; i < reader->nested; i++) {
+        epoch_enter();
+        epoch_exit();
+    }
+    sem_post(&reader->inside);
+    sem_wait(&reader->may_leave);
+    epoch_exit();
+    return NULL;
+}
+
+static void a_moment(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL);
+}
+
+static void a_reader_holds_back_the_free(unsigned nested)
+{
+    atomic_int freed = 0;
+    struct object *place = make_object(&freed);
+    struct object *old = place;
+    struct reader reader = {.place = &place, .nested = nested};
+    pthread_t thread;
+    sem_init(&reader.inside, 0, 0);
+    sem_init(&reader.may_leave, 0, 0);
+    assert_int_equal(pthread_create(&thread, NULL, read_slowly, &reader), 0);
+    sem_wait(&reader.inside);
+    assert_ptr_equal(reader.seen, old);
+
+    epoch_publish(place, NULL);
+    epoch_retire(&old->epoch, free_object);
+    for (int i = 0; i < 5; i++) {
+        a_moment();
+        assert_int_equal(atomic_load(&freed), 0);
+    }
+    sem_post(&reader.may_leave);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    epoch_drain();
+    assert_int_equal(atomic_load(&freed), 1);
+    sem_destroy(&reader.inside);
+    sem_destroy(&reader.may_leave);
+}
+
+static void one_reader(void **state)
+{
+    (void)state;
+    a_reader_holds_back_the_free(0);
+}
+
+/* Leaving an inner epoch is not leaving. */
+static void a_reader_within_a_reader(void **state)
+{
+    (void)state;
+    a_reader_holds_back_the_free(2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(retired_objects_are_freed_once),
+        cmocka_unit_test(one_reader),
+        cmocka_unit_test(a_reader_within_a_reader),
+    };
+    return cmocka_run_group_tests_name("epoch", tests, NULL, NULL);
+}
