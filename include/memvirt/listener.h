@@ -9,6 +9,9 @@
  * reverse order, and nothing has changed. So each begin is followed by exactly one commit or abort. Additions are
  * told in ascending priority, deletions in descending.
  *
+ * A commit that touched nothing that a space shows tells nobody. What it costs is a matter of what it changed,
+ * unless a listener has region_nop: then the whole view is told.
+ *
  * Callbacks run in the committing thread, inside the transaction: they may read spaces, and must not edit the tree
  * (edits return -EBUSY).
  */

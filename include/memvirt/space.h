@@ -79,7 +79,7 @@ struct mv_hold {
     const void *bytes;
     size_t length;
     mv_hva_t hva;
-    const struct mv_view *view; /**< what keeps it alive */
+    struct mv_region *region; /**< what keeps it alive */
 };
 
 /**

@@ -10,10 +10,17 @@
 #ifndef BASE_EPOCH_H
 #define BASE_EPOCH_H
 
-#define URCU_API_MAP
-#define URCU_INLINE_SMALL_FUNCTIONS
+/*
+ * With this liburcu's short read-side functions are compiled into ours. Called through the shared library they
+ * would cost more than the whole rest of a guest access. They are LGPL; memvirt's own licence is compatible with
+ * that. Who distributes binaries under other terms builds with -Durcu_inline=false.
+ */
+#ifdef MEMVIRT_URCU_INLINE
+#define _LGPL_SOURCE
+#endif
 #include <urcu/urcu-bp.h>
 
+#include <stdbool.h>
 #include <urcu/compiler.h>
 
 /*
@@ -48,6 +55,17 @@ struct epoch_head {
 static inline void epoch_enter(void)
 {
     urcu_bp_read_lock();
+}
+
+/* Whether this thread has entered an epoch before. If so, entering calls nothing, which is what a fast path wants.
+ */
+static inline bool epoch_is_known(void)
+{
+#ifdef MEMVIRT_URCU_INLINE
+    return URCU_TLS(urcu_bp_reader) != NULL;
+#else
+    return true;
+#endif
 }
 
 static inline void epoch_exit(void)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Check, then commit: all views are rendered and every listener has agreed before the first view is published.
+ * Check, then commit: all views are made and every listener has agreed before the first view is published.
  */
 #include "machine/commit.h"
 
@@ -8,38 +8,42 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "machine/flat.h"
 #include "machine/listener.h"
 #include "machine/machine.h"
 #include "machine/render.h"
 #include "machine/space.h"
 
-static void drop_next(struct mv_machine *machine)
+/* A flat goes by the name of the first space that shows it. */
+static const char *name_of(const struct flat *flat)
 {
     struct mv_space *space;
-    cds_list_for_each_entry (space, &machine->spaces, link) {
-        view_put(space->next);
-        space->next = NULL;
+    cds_list_for_each_entry (space, &flat->machine->spaces, link) {
+        if (space->flat == flat) {
+            return space->name;
+        }
     }
+    return "(none)";
 }
 
-static int render_space(struct mv_space *space, struct mv_error *err)
+static int prepare_flat(struct flat *flat, struct mv_error *err)
 {
-    int rc = render(space->root, &space->next);
+    int rc = flat_prepare(flat);
     if (rc == -ELOOP) {
-        return error_set(err, rc, "too-deep", space->name, "space %s: its tree nests deeper than %d", space->name,
-                         RENDER_DEPTH_MAX);
+        return error_set(err, rc, "too-deep", name_of(flat), "space %s: its tree nests deeper than %d",
+                         name_of(flat), RENDER_DEPTH_MAX);
     }
     if (rc < 0) {
-        return error_set(err, rc, "no-memory", space->name, "space %s: out of memory", space->name);
+        return error_set(err, rc, "no-memory", name_of(flat), "space %s: out of memory", name_of(flat));
     }
     return 0;
 }
 
-static int render_all(struct mv_machine *machine, struct mv_error *err)
+static int prepare_flats(struct mv_machine *machine, struct mv_error *err)
 {
-    struct mv_space *space;
-    cds_list_for_each_entry (space, &machine->spaces, link) {
-        int rc = render_space(space, err);
+    struct flat *flat;
+    cds_list_for_each_entry (flat, &machine->flats, link) {
+        int rc = prepare_flat(flat, err);
         if (rc < 0) {
             return rc;
         }
@@ -47,55 +51,86 @@ static int render_all(struct mv_machine *machine, struct mv_error *err)
     return 0;
 }
 
+static void discard_flats(struct mv_machine *machine)
+{
+    struct flat *flat;
+    cds_list_for_each_entry (flat, &machine->flats, link) {
+        flat_discard(flat);
+    }
+}
+
+/* --- telling
+ * ------------------------------------------------------------------------------------------------------ */
+
 /* Whom to tell, in which order: deletions go to the highest priority first, additions to the lowest. */
 typedef void event_fn(struct mv_listener *, const struct section *);
 
-static void tell_descending(struct mv_space *space, const struct section *section, event_fn *event)
+static void tell_descending(struct flat *flat, const struct section *section, event_fn *event)
 {
     struct mv_listener *listener;
-    cds_list_for_each_entry_reverse(listener, &space->machine->listeners, link)
+    cds_list_for_each_entry_reverse(listener, &flat->machine->listeners, link)
     {
-        if (listener->space == space) {
+        if (listener->space->flat == flat) {
             event(listener, section);
         }
     }
 }
 
-static void tell_ascending(struct mv_space *space, const struct section *section, event_fn *event)
+static void tell_ascending(struct flat *flat, const struct section *section, event_fn *event)
 {
     struct mv_listener *listener;
-    cds_list_for_each_entry (listener, &space->machine->listeners, link) {
-        if (listener->space == space) {
+    cds_list_for_each_entry (listener, &flat->machine->listeners, link) {
+        if (listener->space->flat == flat) {
             event(listener, section);
         }
     }
 }
 
-/* Move *i over the sections that end before `section` begins; whether the one it stops at equals it. */
-static bool find_equal(const struct mv_view *view, size_t *i, const struct section *section)
+static bool anybody_wants_nops(const struct flat *flat)
 {
-    while (*i < view->count && view->sections[*i].range.last < section->range.first) {
-        (*i)++;
-    }
-    return *i < view->count && section_equal(&view->sections[*i], section);
-}
-
-static void tell_difference(struct mv_space *space)
-{
-    const struct mv_view *old = space->view;
-    const struct mv_view *new = space->next;
-    for (size_t i = 0, j = 0; i < old->count; i++) {
-        if (!find_equal(new, &j, &old->sections[i])) {
-            tell_descending(space, &old->sections[i], listener_region_del);
+    struct mv_listener *listener;
+    cds_list_for_each_entry (listener, &flat->machine->listeners, link) {
+        if (listener->space->flat == flat && listener->ops->region_nop) {
+            return true;
         }
     }
-    for (size_t i = 0, j = 0; i < new->count; i++) {
-        bool same = find_equal(old, &j, &new->sections[i]);
-        tell_ascending(space, &new->sections[i], same ? listener_region_nop : listener_region_add);
+    return false;
+}
+
+/* Additions only, or, which costs the whole view, all of its sections: those that stay between those that come. */
+static void tell_additions(struct flat *flat)
+{
+    const struct section_list *added = &flat->added;
+    size_t i = 0;
+    if (!anybody_wants_nops(flat)) {
+        for (; i < added->count; i++) {
+            tell_ascending(flat, added->sections[i], listener_region_add);
+        }
+        return;
+    }
+    const struct section *section = view_next(flat->next, 0);
+    while (section) {
+        bool is_added = i < added->count && added->sections[i] == section;
+        tell_ascending(flat, section, is_added ? listener_region_add : listener_region_nop);
+        i += is_added;
+        section = section->range.last == UINT64_MAX ? NULL : view_next(flat->next, section->range.last + 1);
     }
 }
 
-static int prepare_all(struct mv_machine *machine, struct mv_error *err)
+static void tell_difference(struct mv_machine *machine)
+{
+    struct flat *flat;
+    cds_list_for_each_entry (flat, &machine->flats, link) {
+        for (size_t i = 0; i < flat->removed.count; i++) {
+            tell_descending(flat, flat->removed.sections[i], listener_region_del);
+        }
+        if (flat->next) {
+            tell_additions(flat);
+        }
+    }
+}
+
+static int prepare_listeners(struct mv_machine *machine, struct mv_error *err)
 {
     struct mv_listener *listener;
     cds_list_for_each_entry (listener, &machine->listeners, link) {
@@ -107,54 +142,48 @@ static int prepare_all(struct mv_machine *machine, struct mv_error *err)
     return 0;
 }
 
-static void publish(struct mv_space *space)
-{
-    struct mv_view *old = space->view;
-    epoch_publish(space->view, space->next);
-    space->next = NULL;
-    space->shown = true;
-    view_put(old);
-}
-
-void commit_new_spaces(struct mv_machine *machine)
-{
-    struct mv_space *space;
-    cds_list_for_each_entry (space, &machine->spaces, link) {
-        if (!space->shown && render_space(space, NULL) == 0) {
-            publish(space);
-        }
-    }
-}
-
 int commit_spaces(struct mv_machine *machine, struct mv_error *err)
 {
     struct mv_listener *listener;
-    struct mv_space *space;
-    int rc = render_all(machine, err);
+    struct flat *flat;
+    int rc = prepare_flats(machine, err);
     if (rc < 0) {
-        drop_next(machine);
+        discard_flats(machine);
         return rc;
     }
     cds_list_for_each_entry (listener, &machine->listeners, link) {
         listener_begin(listener);
     }
-    cds_list_for_each_entry (space, &machine->spaces, link) {
-        tell_difference(space);
-    }
-    rc = prepare_all(machine, err);
+    tell_difference(machine);
+    rc = prepare_listeners(machine, err);
     if (rc < 0) {
         cds_list_for_each_entry_reverse(listener, &machine->listeners, link)
         {
             listener_abort(listener);
         }
-        drop_next(machine);
+        discard_flats(machine);
         return rc;
     }
-    cds_list_for_each_entry (space, &machine->spaces, link) {
-        publish(space);
+    cds_list_for_each_entry (flat, &machine->flats, link) {
+        flat_publish(flat);
     }
     cds_list_for_each_entry (listener, &machine->listeners, link) {
         listener_commit(listener);
     }
     return 0;
+}
+
+void commit_new_flats(struct mv_machine *machine)
+{
+    struct flat *flat;
+    cds_list_for_each_entry (flat, &machine->flats, link) {
+        if (flat->view->version == 1) {
+            flat_mark(flat, RANGE_ALL);
+            if (flat_prepare(flat) == 0) {
+                flat_publish(flat);
+            } else {
+                flat_discard(flat);
+            }
+        }
+    }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* A commit: render every space, tell the listeners what changes, and publish if none refuses. */
+/* A commit: make the next views, tell the listeners what changes, and publish if none refuses. */
 #ifndef MACHINE_COMMIT_H
 #define MACHINE_COMMIT_H
 
@@ -8,15 +8,16 @@
 struct mv_machine;
 
 /*
- * Control lock held. On failure every listener was told to abort and no view has changed.
+ * Control lock held. On failure every listener that was told anything was told to abort, no view has changed, and
+ * the caller undoes the edits.
  * @return 0; -ENOMEM; -ELOOP; what a listener's prepare returned
  */
 int commit_spaces(struct mv_machine *machine, struct mv_error *err);
 
 /*
  * After a failed commit, when its edits are undone: spaces that were made in that transaction have shown nothing
- * so far; they show the tree as it is now, or, if there is no memory even for that, nothing until the next commit.
+ * so far; they show the tree as it is now, or, if that cannot be, nothing until the next commit that changes it.
  */
-void commit_new_spaces(struct mv_machine *machine);
+void commit_new_flats(struct mv_machine *machine);
 
 #endif

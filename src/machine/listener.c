@@ -88,10 +88,12 @@ static void enlist(struct mv_machine *machine, struct mv_listener *listener)
 static int tell_all(struct mv_listener *listener, void (*event)(struct mv_listener *, const struct section *),
                     struct mv_error *err)
 {
-    const struct mv_view *view = listener->space->view;
+    const struct mv_view *view = listener->space->flat->view;
     listener_begin(listener);
-    for (size_t i = 0; i < view->count; i++) {
-        event(listener, &view->sections[i]);
+    const struct section *section = view_next(view, 0);
+    while (section) {
+        event(listener, section);
+        section = section->range.last == UINT64_MAX ? NULL : view_next(view, section->range.last + 1);
     }
     int rc = listener_prepare(listener, err);
     if (rc < 0) {

@@ -165,8 +165,7 @@ static void sections_are_told_whole(void **state)
     mv_listener_destroy(l);
 }
 
-/* --- several spaces
- * -------------------------------------------------------------------------------------------------- */
+/* --- several spaces ------------------------------------------------------------------------------ */
 
 static void a_listener_hears_of_its_own_space_only(void **state)
 {
@@ -178,9 +177,14 @@ static void a_listener_hears_of_its_own_space_only(void **state)
     struct mv_listener *l1 = attach(rig.space, &one, 5);
     struct mv_listener *l2 = attach(space, &two, 1);
     journal.used = 0;
-    put_in(io, 0x3f8, reservation(&rig, "serial", 8), 0);
+    struct mv_region *serial = put_in(io, 0x3f8, reservation(&rig, "serial", 8), 0);
     assert_journal(&journal, "two:begin\none:begin\n"
                              "two:+3f8-3ff serial@0\n"
+                             "two:prepare\none:prepare\n"
+                             "two:commit\none:commit\n");
+    assert_int_equal(mv_region_remove(serial, NULL), 0);
+    assert_journal(&journal, "two:begin\none:begin\n"
+                             "two:-3f8-3ff serial@0\n"
                              "two:prepare\none:prepare\n"
                              "two:commit\none:commit\n");
     mv_listener_destroy(l1);
@@ -189,8 +193,7 @@ static void a_listener_hears_of_its_own_space_only(void **state)
     mv_region_put(io);
 }
 
-/* --- refusals
- * --------------------------------------------------------------------------------------------------------- */
+/* --- refusals ------------------------------------------------------------------------------------ */
 
 /* Who comes after the one that refuses is not asked; all are told to abort, the last first. */
 static void a_refusal_aborts_all_in_reverse(void **state)
@@ -253,8 +256,7 @@ static void a_silent_refusal_has_words_all_the_same(void **state)
     mv_region_put(r);
 }
 
-/* --- coming late and leaving
- * -------------------------------------------------------------------------------------------- */
+/* --- coming late and leaving --------------------------------------------------------------------- */
 
 static void a_late_listener_that_refuses_is_none(void **state)
 {
@@ -324,8 +326,7 @@ static void a_listener_need_not_listen(void **state)
     mv_listener_destroy(l);
 }
 
-/* --- what a listener may do
- * --------------------------------------------------------------------------------------------- */
+/* --- what a listener may do ---------------------------------------------------------------------- */
 
 struct meddler {
     struct mv_region *region; /* in the root */

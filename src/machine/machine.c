@@ -32,6 +32,7 @@ int mv_machine_create(struct mv_machine **ret, struct mv_error *err)
     pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
     pthread_mutex_init(&machine->control, &recursive);
     pthread_mutexattr_destroy(&recursive);
+    CDS_INIT_LIST_HEAD(&machine->flats);
     CDS_INIT_LIST_HEAD(&machine->spaces);
     CDS_INIT_LIST_HEAD(&machine->listeners);
     CDS_INIT_LIST_HEAD(&machine->deferred);
@@ -105,10 +106,12 @@ int mv_machine_commit(struct mv_machine *machine, struct mv_error *err)
         machine->committing = false;
         if (rc < 0) {
             undo_all(machine->undo);
-            commit_new_spaces(machine);
+            commit_new_flats(machine);
         }
-        undo_clear(machine->undo);
         machine->dirty = false;
+    }
+    if (machine->depth == 1) {
+        undo_clear(machine->undo);
     }
     machine->depth--;
     machine_unlock(machine);

@@ -25,10 +25,12 @@ struct undo_log;
 struct mv_machine {
     atomic_uint refs;
     pthread_mutex_t control;
-    unsigned held;   /* how often the holder of `control` holds it */
-    unsigned depth;  /* of open transactions, all by the holder of `control` */
-    bool committing; /* listeners are being told */
-    bool dirty;      /* a tree or the set of spaces changed since the outermost begin */
+    unsigned held;              /* how often the holder of `control` holds it */
+    unsigned depth;             /* of open transactions, all by the holder of `control` */
+    bool committing;            /* listeners are being told */
+    bool dirty;                 /* something that a space shows changed since the outermost begin */
+    uint64_t order_clock;       /* see struct region_state */
+    struct cds_list_head flats; /* what the spaces show */
     struct cds_list_head spaces;
     struct cds_list_head listeners; /* ascending priority, of equals the earliest first */
     struct cds_list_head deferred;  /* regions, by their deferred_link: see region_put_deferred */

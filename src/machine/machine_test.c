@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "machine/machine.h"
+#include "machine/render.h"
 
 struct heard {
     struct rig rig;
@@ -134,8 +135,7 @@ static void an_inner_commit_is_always_0(void **state)
     assert_picture(h->rig.space, "1000-1fff s@0\n");
 }
 
-/* --- spaces in transactions
- * ---------------------------------------------------------------------------------------- */
+/* --- spaces in transactions ---------------------------------------------------------------------- */
 
 static void a_space_made_in_a_transaction_shows_its_end(void **state)
 {
@@ -163,6 +163,30 @@ static void a_space_made_in_a_failed_transaction_is_right(void **state)
     assert_int_equal(mv_machine_commit(h->rig.machine, &err), -EIO);
     assert_picture(space, "0-fff r@0\n");
     h->witness.refuse = 0;
+    mv_space_destroy(space);
+    mv_region_put(root);
+}
+
+/* A space whose tree is too deep stays when it was made within a transaction; it shows all when that is mended. */
+static void a_space_that_could_not_be_shown_is_whole_later(void **state)
+{
+    struct heard *h = *state;
+    struct mv_error err = {0};
+    struct mv_region *root = container(&h->rig, "root", MV_SIZE_2_64);
+    put_in(root, 0x10000, ram(&h->rig, "r", 0x1000), 0);
+    struct mv_region *deep = ram(&h->rig, "deep", 0x1000);
+    for (unsigned i = 0; i < RENDER_DEPTH_MAX; i++) {
+        struct mv_region *c = container(&h->rig, "c", 0x1000);
+        put_in(c, 0, deep, 0);
+        deep = c;
+    }
+    put_in(root, 0, deep, 0);
+    begin(&h->rig);
+    struct mv_space *space = show(&h->rig, "late", root);
+    assert_int_equal(mv_machine_commit(h->rig.machine, &err), -ELOOP);
+    assert_string_equal(err.reason, "too-deep");
+    assert_int_equal(mv_region_remove(deep, &err), 0);
+    assert_picture(space, "10000-10fff r@0\n");
     mv_space_destroy(space);
     mv_region_put(root);
 }
@@ -210,16 +234,20 @@ static void a_space_that_cannot_be_is_not_made(void **state)
     struct heard *h = *state;
     struct mv_error err = {0};
     struct mv_space *space = NULL;
+    struct mv_region *other = ram(&h->rig, "other", 0x1000);
     h->witness.refuse = -EIO;
-    assert_int_equal(mv_space_create(h->rig.machine, "no", h->rig.root, &space, &err), -EIO);
+    assert_int_equal(mv_space_create(h->rig.machine, "no", other, &space, &err), -EIO);
     assert_null(space);
     assert_string_equal(err.reason, "refused");
+    /* One that shows what another shows already changes nothing that a listener could refuse. */
+    assert_int_equal(mv_space_create(h->rig.machine, "same", h->rig.root, &space, &err), 0);
+    mv_space_destroy(space);
     h->witness.refuse = 0;
     mv_space_destroy(NULL);
+    mv_region_put(other);
 }
 
-/* --- threads
- * -------------------------------------------------------------------------------------------------------- */
+/* --- threads ------------------------------------------------------------------------------------- */
 
 struct other_thread {
     const struct rig *rig;
@@ -288,6 +316,7 @@ int main(void)
         test(an_inner_commit_is_always_0),
         test(a_space_made_in_a_transaction_shows_its_end),
         test(a_space_made_in_a_failed_transaction_is_right),
+        test(a_space_that_could_not_be_shown_is_whole_later),
         test(spaces_may_share_a_tree),
         test(spaces_change_together_or_not_at_all),
         test(a_space_that_cannot_be_is_not_made),

@@ -8,7 +8,9 @@
 
 #include "base/error.h"
 #include "base/os.h"
+#include "base/range.h"
 #include "machine/block.h"
+#include "machine/flat.h"
 #include "machine/machine.h"
 #include "machine/undo.h"
 
@@ -171,9 +173,9 @@ static void drop_backing(struct mv_region *region)
 static void detach(struct mv_region *region)
 {
     struct mv_region *child, *next;
-    assert(!region->state.container && cds_list_empty(&region->aliases));
+    assert(!region->state.container && !region->flat && cds_list_empty(&region->aliases));
     cds_list_for_each_entry_safe (child, next, &region->children, sibling) {
-        cds_list_del(&child->sibling);
+        region_unlink(child);
         child->state.container = NULL;
         region_put_deferred(child);
     }
@@ -268,17 +270,89 @@ void *mv_region_opaque(const struct mv_region *region)
 /* --- editing ----------------------------------------------------------------------------------------------------
  */
 
-/* Put into the container's list where state.priority wants it: on top of its equals. */
-static void link_child(struct mv_region *container, struct mv_region *child)
+/* The range that a region takes in its container's addresses; false when it takes none. */
+static bool place_of(const struct mv_region *region, struct mv_range *ret)
 {
-    struct mv_region *other;
-    cds_list_for_each_entry (other, &container->children, sibling) {
-        if (other->state.priority <= child->state.priority) {
-            cds_list_add_tail(&child->sibling, &other->sibling);
-            return;
+    const struct region_state *state = &region->state;
+    uint64_t last;
+    if (state->size_bytes == 0) {
+        return false;
+    }
+    /* What passes the end of the address space is not seen. */
+    if (state->size_bytes == MV_SIZE_2_64 ||
+        __builtin_add_overflow(state->address, state->size_bytes - 1, &last)) {
+        last = UINT64_MAX;
+    }
+    *ret = (struct mv_range){state->address, last};
+    return true;
+}
+
+void region_link(struct mv_region *region)
+{
+    struct mv_region *container = region->state.container;
+    struct mv_range place;
+    if (!container) {
+        return;
+    }
+    cds_list_add_tail(&region->sibling, &container->children);
+    if (place_of(region, &place)) {
+        region->by_address.first = place.first;
+        region->by_address.last = place.last;
+        itree_insert(&container->children_by_address, &region->by_address);
+    }
+}
+
+void region_unlink(struct mv_region *region)
+{
+    struct mv_region *container = region->state.container;
+    struct mv_range place;
+    if (!container) {
+        return;
+    }
+    cds_list_del(&region->sibling);
+    if (place_of(region, &place)) {
+        itree_remove(&container->children_by_address, &region->by_address);
+    }
+}
+
+/* On top of its equals. */
+static void put_on_top(struct mv_region *region)
+{
+    region->state.order = ++region->machine->order_clock;
+}
+
+/*
+ * Something in `range` of the region, in its own addresses, may show differently from now on: so it may in
+ * whatever shows the region. What is disabled on the way shows nothing; when it is enabled, all of it is marked.
+ */
+static void mark(const struct mv_region *region, struct mv_range range)
+{
+    const struct region_state *state = &region->state;
+    struct mv_range all, up;
+    if (!state->enabled || !range_of(0, state->size_bytes, &all) || !range_intersect(range, all, &range)) {
+        return;
+    }
+    if (region->flat) {
+        flat_mark(region->flat, range);
+    }
+    if (state->container && !__builtin_add_overflow(range.first, state->address, &up.first)) {
+        if (__builtin_add_overflow(range.last, state->address, &up.last)) {
+            up.last = UINT64_MAX;
+        }
+        mark(state->container, up);
+    }
+    struct mv_region *alias;
+    cds_list_for_each_entry (alias, &region->aliases, alias.link) {
+        struct mv_range window = {alias->state.target_offset, UINT64_MAX};
+        if (range_intersect(range, window, &up)) {
+            mark(alias, (struct mv_range){up.first - window.first, up.last - window.first});
         }
     }
-    cds_list_add_tail(&child->sibling, &container->children);
+}
+
+static void mark_all(const struct mv_region *region)
+{
+    mark(region, RANGE_ALL);
 }
 
 /* Whether `child` is reached by going up from `region`: to containers, and to aliases that show one on the way. */
@@ -319,7 +393,6 @@ static int edit_record(struct mv_region *region, struct mv_error *err)
     if (rc < 0) {
         return error_set(err, rc, "no-memory", region->name, "region %s: out of memory", region->name);
     }
-    region->machine->dirty = true;
     return 0;
 }
 
@@ -366,8 +439,10 @@ int mv_region_add(struct mv_region *container, uint64_t offset, struct mv_region
         child->state.container = container;
         child->state.address = offset;
         child->state.priority = priority;
-        link_child(container, child);
+        put_on_top(child);
+        region_link(child);
         mv_region_get(child);
+        mark_all(child);
     }
     return edit_end(container->machine, rc, err);
 }
@@ -390,7 +465,8 @@ int mv_region_remove(struct mv_region *child, struct mv_error *err)
     }
     rc = record_mapped(child, err);
     if (rc == 0) {
-        cds_list_del(&child->sibling);
+        mark_all(child);
+        region_unlink(child);
         child->state.container = NULL;
         mv_region_put(child); /* the container's reference; the undo log has one, so it is not the last */
     }
@@ -406,9 +482,12 @@ int mv_region_set_address(struct mv_region *region, uint64_t offset, struct mv_e
     if (!region->state.container || region->state.address != offset) {
         rc = record_mapped(region, err);
         if (rc == 0) {
+            mark_all(region);
+            region_unlink(region);
             region->state.address = offset;
-            cds_list_del(&region->sibling);
-            link_child(region->state.container, region);
+            put_on_top(region);
+            region_link(region);
+            mark_all(region);
         }
     }
     return edit_end(region->machine, rc, err);
@@ -423,7 +502,9 @@ int mv_region_set_enabled(struct mv_region *region, bool enabled, struct mv_erro
     if (region->state.enabled != enabled) {
         rc = edit_record(region, err);
         if (rc == 0) {
+            mark_all(region);
             region->state.enabled = enabled;
+            mark_all(region);
         }
     }
     return edit_end(region->machine, rc, err);
@@ -438,7 +519,9 @@ int mv_region_set_readonly(struct mv_region *region, bool readonly, struct mv_er
     if (region->state.readonly != readonly) {
         rc = edit_record(region, err);
         if (rc == 0) {
+            mark_all(region);
             region->state.readonly = readonly;
+            mark_all(region);
         }
     }
     return edit_end(region->machine, rc, err);
@@ -456,7 +539,11 @@ int mv_region_set_size(struct mv_region *region, uint64_t size_bytes, struct mv_
     if (region->state.size_bytes != size_bytes) {
         rc = edit_record(region, err);
         if (rc == 0) {
+            mark_all(region);
+            region_unlink(region);
             region->state.size_bytes = size_bytes;
+            region_link(region);
+            mark_all(region);
         }
     }
     return edit_end(region->machine, rc, err);
@@ -474,7 +561,9 @@ int mv_region_set_target_offset(struct mv_region *alias, uint64_t offset, struct
     if (alias->state.target_offset != offset) {
         rc = edit_record(alias, err);
         if (rc == 0) {
+            mark_all(alias);
             alias->state.target_offset = offset;
+            mark_all(alias);
         }
     }
     return edit_end(alias->machine, rc, err);

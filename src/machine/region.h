@@ -5,16 +5,22 @@
 
 #include <memvirt/region.h>
 #include <stdatomic.h>
+#include <urcu/compiler.h>
 #include <urcu/list.h>
+
+#include "base/itree.h"
+
+struct flat;
 
 /*
  * Where a region is in its tree, and what of it can be edited: what the undo log keeps.
- * Invariant: container == NULL <=> the region is on no list of children.
+ * Invariant: container == NULL <=> the region is on no list of children and in no tree of them.
  */
 struct region_state {
     struct mv_region *container; /* holds a reference to the region; borrowed here */
     uint64_t address;            /* in the container */
     int priority;
+    uint64_t order; /* among equal priorities the greater is on top: it was added later */
     bool enabled;
     bool readonly;
     uint64_t size_bytes;
@@ -33,8 +39,11 @@ struct mv_region {
     char *name;
     enum mv_region_kind kind;
     struct region_state state;
-    struct cds_list_head sibling;       /* in container's children */
-    struct cds_list_head children;      /* of struct mv_region.sibling */
+    struct cds_list_head sibling;  /* in container's children */
+    struct itree_node by_address;  /* in container's children_by_address */
+    struct cds_list_head children; /* of struct mv_region.sibling; in no order */
+    struct itree children_by_address;
+    struct flat *flat;                  /* of the spaces that have it as their root, or NULL */
     struct cds_list_head aliases;       /* of struct mv_region.alias.link: those that target this region */
     struct cds_list_head deferred_link; /* in the machine's deferred, while deferred_puts > 0 */
     unsigned deferred_puts;
@@ -68,6 +77,16 @@ static inline bool region_is_memory(const struct mv_region *region)
 void region_put_deferred(struct mv_region *region);
 /* Control lock held. One deferred reference, now the caller's to give back; NULL when there is none. */
 struct mv_region *region_pop_deferred(struct mv_machine *machine);
+
+static inline struct mv_region *region_of_node(struct itree_node *by_address)
+{
+    return caa_container_of(by_address, struct mv_region, by_address);
+}
+
+/* Take a region's ties to its container, as its state says, and drop them. Control lock held; no reference is
+ * touched. */
+void region_link(struct mv_region *region);
+void region_unlink(struct mv_region *region);
 
 /* The host byte of a RAM or ROM region's offset. */
 unsigned char *region_host(const struct mv_region *region, uint64_t offset);

@@ -219,8 +219,7 @@ static void a_failed_commit_keeps_the_counts(void **state)
     rig_close(&rig);
 }
 
-/* --- threads
- * ------------------------------------------------------------------------------------------------------ */
+/* --- threads ------------------------------------------------------------------------------------- */
 
 struct slow_device {
     sem_t entered;
@@ -251,6 +250,15 @@ static void *read_a_byte(void *opaque)
     return (void *)(uintptr_t)byte;
 }
 
+/* Not for ever, should it never come. */
+static void wait_for(sem_t *semaphore)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    assert_int_equal(sem_timedwait(semaphore, &until), 0);
+}
+
 /* While a handler runs, its device stays, whoever removes it. */
 static void a_running_handler_keeps_its_device(void **state)
 {
@@ -271,7 +279,7 @@ static void a_running_handler_keeps_its_device(void **state)
                                  0);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, read_a_byte, rig.space), 0);
-    sem_wait(&slow.entered);
+    wait_for(&slow.entered);
     assert_int_equal(mv_region_remove(d, NULL), 0);
     for (int i = 0; i < 5; i++) {
         nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);

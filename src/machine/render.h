@@ -1,17 +1,32 @@
 // SPDX-License-Identifier: MIT
-/* Rendering: from a tree to the view that a space with that root shows. Pure: reads the tree, changes nothing. */
+/* Rendering: what a tree shows in a range. Reads the tree, changes nothing. */
 #ifndef MACHINE_RENDER_H
 #define MACHINE_RENDER_H
 
-#include "machine/view.h"
+#include "base/range.h"
+#include "machine/region.h"
 
 /* How deep containers and aliases may nest. */
 #define RENDER_DEPTH_MAX 512
 
+/* One range of the picture. */
+struct drawn {
+    struct mv_range range;
+    struct mv_region *region; /* borrowed from the tree */
+    uint64_t offset;
+    bool readonly;
+};
+
+/* Sorted, not overlapping; neighbours that could be one are one. The caller frees `items`. */
+struct picture {
+    struct drawn *items;
+    size_t count;
+};
+
 /*
- * @param root  may be NULL: an empty view
+ * Draw what `root` shows in `clip`.
  * @return 0; -ENOMEM; -ELOOP when the tree is deeper than RENDER_DEPTH_MAX
  */
-int render(struct mv_region *root, struct mv_view **ret);
+int render(struct mv_region *root, struct mv_range clip, struct picture *ret);
 
 #endif

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "machine/render.h"
 
+#include <stdlib.h>
+
 #include "machine/machine_test.h"
 
 static int open_rig(void **state)
@@ -25,10 +27,10 @@ static void nothing_shows_nothing(void **state)
     put_in(rig->root, 0x1000, ram(rig, "empty", 0), 0);
     put_in(rig->root, 0, reservation(rig, "nil", 0), 5);
     assert_picture(rig->space, "");
-    struct mv_view *view = NULL;
-    assert_int_equal(render(NULL, &view), 0);
-    assert_int_equal(view->count, 0);
-    view_put(view);
+    struct picture picture;
+    assert_int_equal(render(rig->root, RANGE_ALL, &picture), 0);
+    assert_int_equal(picture.count, 0);
+    free(picture.items);
 }
 
 /*
@@ -180,8 +182,18 @@ static void a_region_is_cut_by_all_its_containers(void **state)
     assert_picture(rig->space, "1800-2fff r@0\n");
 }
 
-/* --- aliases
- * ----------------------------------------------------------------------------------------------------- */
+/* What ends a byte before its container does leaves that byte to others. */
+static void the_last_byte_is_not_taken_along(void **state)
+{
+    struct rig *rig = *state;
+    struct mv_region *c = put_in(rig->root, 0x1000, container(rig, "c", 0x1000), 0);
+    put_in(c, 0, ram(rig, "short", 0xfff), 1);
+    put_in(c, 0, ram(rig, "below", 0x1000), 0);
+    assert_picture(rig->space, "1000-1ffe short@0\n"
+                               "1fff-1fff below@fff\n");
+}
+
+/* --- aliases ------------------------------------------------------------------------------------- */
 
 static void an_alias_shows_a_window(void **state)
 {
@@ -331,8 +343,7 @@ static void a_rom_is_readonly_with_all_below_it(void **state)
     assert_picture(rig->space, picture);
 }
 
-/* --- what becomes one section, and what does not
- * ----------------------------------------------------------------- */
+/* --- what becomes one section, and what does not ------------------------------------------------- */
 
 static void pieces_that_continue_each_other_are_one(void **state)
 {
@@ -363,8 +374,7 @@ static void pieces_that_only_touch_are_not(void **state)
     mv_region_put(r);
 }
 
-/* --- the ends of the space
- * ---------------------------------------------------------------------------------------- */
+/* --- the ends of the space ----------------------------------------------------------------------- */
 
 static void a_region_can_be_as_large_as_the_space(void **state)
 {
@@ -394,6 +404,8 @@ static void addresses_do_not_wrap(void **state)
     struct mv_region *c = put_in(rig->root, TOP - 0xfff, container(rig, "c", MV_SIZE_2_64), 0);
     put_in(c, 0x1000, ram(rig, "r", 0x1000), 0);
     put_in(c, 0x800, ram(rig, "s", 0x1000), 0);
+    put_in(c, 0x1000, reservation(rig, "large", MV_SIZE_2_64), 1);
+    put_in(c, TOP, reservation(rig, "far", MV_SIZE_2_64), 1);
     assert_picture(rig->space, "fffffffffffff800-ffffffffffffffff s@0\n");
 }
 
@@ -421,8 +433,7 @@ static void a_region_fills_every_gap(void **state)
     assert_picture(rig->space, expected);
 }
 
-/* --- depth
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- depth --------------------------------------------------------------------------------------- */
 
 /* A chain of so many containers, with RAM in the last; returns the topmost, a reference. */
 static struct mv_region *chain(const struct rig *rig, unsigned containers)
@@ -479,6 +490,7 @@ int main(void)
         test(disabled_regions_hide_all_below_them),
         test(children_are_on_top_of_what_answers),
         test(a_region_is_cut_by_all_its_containers),
+        test(the_last_byte_is_not_taken_along),
         test(an_alias_shows_a_window),
         test(an_overlong_alias_ends_with_its_target),
         test(the_target_can_begin_below_zero),

@@ -11,11 +11,21 @@
 
 static void space_free(struct mv_space *space)
 {
-    view_put(space->view);
     mv_region_put(space->root);
     machine_put(space->machine);
     free(space->name);
     free(space);
+}
+
+/* Within a transaction. */
+static int show(struct mv_space *space, struct mv_error *err)
+{
+    space->flat = flat_get(space->root);
+    if (!space->flat) {
+        return error_set(err, -ENOMEM, "no-memory", space->name, "space %s: out of memory", space->name);
+    }
+    cds_list_add_tail(&space->link, &space->machine->spaces);
+    return 0;
 }
 
 int mv_space_create(struct mv_machine *machine, const char *name, struct mv_region *root, struct mv_space **ret,
@@ -26,29 +36,29 @@ int mv_space_create(struct mv_machine *machine, const char *name, struct mv_regi
                          name);
     }
     struct mv_space *space = calloc(1, sizeof *space);
-    if (!space) {
+    if (space) {
+        space->name = strdup(name);
+    }
+    if (!space || !space->name) {
+        free(space);
         return error_set(err, -ENOMEM, "no-memory", name, "space %s: out of memory", name);
     }
     space->machine = machine_get(machine);
     space->root = mv_region_get(root);
-    space->name = strdup(name);
-    space->view = view_create(0);
-    int rc = 0;
-    if (!space->name || !space->view) {
-        rc = error_set(err, -ENOMEM, "no-memory", name, "space %s: out of memory", name);
-    } else {
-        rc = mv_machine_begin(machine, err);
-    }
+    int rc = mv_machine_begin(machine, err);
     if (rc < 0) {
         space_free(space);
         return rc;
     }
-    cds_list_add_tail(&space->link, &machine->spaces);
-    machine->dirty = true;
-    rc = mv_machine_commit(machine, err);
+    rc = show(space, err);
+    int commit_rc = mv_machine_commit(machine, rc < 0 ? NULL : err);
     if (rc < 0) {
-        mv_space_destroy(space);
+        space_free(space);
         return rc;
+    }
+    if (commit_rc < 0) {
+        mv_space_destroy(space);
+        return commit_rc;
     }
     *ret = space;
     return 0;
@@ -60,6 +70,7 @@ void mv_space_destroy(struct mv_space *space)
         machine_lock(space->machine);
         assert(!space->machine->committing);
         cds_list_del(&space->link);
+        flat_put(space->flat);
         machine_unlock(space->machine);
         space_free(space);
     }
@@ -77,11 +88,5 @@ struct mv_region *mv_space_root(const struct mv_space *space)
 
 const struct mv_view *mv_space_view(struct mv_space *space)
 {
-    struct mv_view *view;
-    epoch_enter();
-    do {
-        view = epoch_load(space->view);
-    } while (!view_try_get(view));
-    epoch_exit();
-    return view;
+    return flat_borrow(space->flat);
 }

@@ -6,20 +6,14 @@
 #include <memvirt/space.h>
 #include <urcu/list.h>
 
-#include "machine/view.h"
+#include "machine/flat.h"
 
-/*
- * Owned by the caller of mv_space_create.
- * `view` is read by anyone inside an epoch, and replaced by commits, under the control lock.
- * `next` is only used during a commit: the view that will be published if nobody refuses.
- */
+/* Owned by the caller of mv_space_create; immutable. */
 struct mv_space {
     struct mv_machine *machine;
     char *name;
-    struct mv_region *root; /* a reference */
-    struct mv_view *view;   /* never NULL once the space is made */
-    struct mv_view *next;
-    bool shown;                /* a commit has published a view since the space was made */
+    struct mv_region *root;    /* a reference */
+    struct flat *flat;         /* what it shows; shared by the spaces with the same root */
     struct cds_list_head link; /* in the machine's spaces */
 };
 

@@ -8,7 +8,6 @@
 struct undo_entry {
     struct mv_region *region;   /* a reference */
     struct region_state before; /* its container is a reference too, if any */
-    struct mv_region *next;     /* the sibling that followed it, or NULL; good whenever this entry is undone */
 };
 
 struct undo_log {
@@ -31,14 +30,6 @@ void undo_destroy(struct undo_log *log)
     }
 }
 
-static struct mv_region *next_sibling(const struct mv_region *region)
-{
-    if (!region->state.container || region->sibling.next == &region->state.container->children) {
-        return NULL;
-    }
-    return cds_list_entry(region->sibling.next, struct mv_region, sibling);
-}
-
 int undo_record(struct undo_log *log, struct mv_region *region)
 {
     if (log->count == log->capacity) {
@@ -53,7 +44,6 @@ int undo_record(struct undo_log *log, struct mv_region *region)
     log->entries[log->count++] = (struct undo_entry){
         .region = mv_region_get(region),
         .before = region->state,
-        .next = next_sibling(region),
     };
     if (region->state.container) {
         mv_region_get(region->state.container);
@@ -65,18 +55,13 @@ static void entry_undo(const struct undo_entry *entry)
 {
     struct mv_region *region = entry->region;
     struct mv_region *now = region->state.container;
-    struct mv_region *then = entry->before.container;
-    if (now) {
-        cds_list_del(&region->sibling);
-    }
+    region_unlink(region);
     region->state = entry->before;
-    if (then) {
-        /* Before `next`, or at the end. */
-        cds_list_add_tail(&region->sibling, entry->next ? &entry->next->sibling : &then->children);
-        mv_region_get(region);
-    }
-    if (now) {
-        mv_region_put(region);
+    region_link(region);
+    if (region->state.container && !now) {
+        mv_region_get(region); /* the container's */
+    } else if (now && !region->state.container) {
+        mv_region_put(region); /* not the last: the entry has one */
     }
 }
 

@@ -1,62 +1,43 @@
 // SPDX-License-Identifier: MIT
 #include "machine/view.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
-struct mv_view *view_create(size_t count)
+#include "machine/flat.h"
+
+struct section *section_create(struct mv_region *region, struct mv_range range, uint64_t offset, bool readonly)
 {
-    struct mv_view *view = calloc(1, sizeof *view + count * sizeof view->sections[0]);
-    if (view) {
-        atomic_init(&view->refs, 1);
-        view->count = count;
+    struct section *section = malloc(sizeof *section);
+    if (!section) {
+        return NULL;
     }
-    return view;
+    bool memory = region_is_memory(region);
+    *section = (struct section){
+        .range = range,
+        .host_delta = memory ? hva_of(region_host(region, offset)).raw - range.first : 0,
+        .is_memory = memory,
+        .readonly = readonly,
+        .region = mv_region_get(region),
+        .offset = offset,
+    };
+    return section;
 }
 
-static void view_free(struct rcu_head *head)
+void section_destroy(struct section *section)
 {
-    struct mv_view *view = caa_container_of(head, struct mv_view, epoch.rcu);
-    epoch_retired(&view->epoch);
-    for (size_t i = 0; i < view->count; i++) {
-        mv_region_put(view->sections[i].region);
-    }
-    free(view);
-    EPOCH_RELEASE(EPOCH_READERS); /* for who waits in epoch_drain */
-}
-
-void view_put(struct mv_view *view)
-{
-    /* Release what this thread did with the view; acquire what the others did before it is freed. */
-    if (view && atomic_fetch_sub_explicit(&view->refs, 1, memory_order_acq_rel) == 1) {
-        epoch_retire(&view->epoch, view_free);
+    if (section) {
+        mv_region_put(section->region);
+        free(section);
     }
 }
 
-bool view_try_get(struct mv_view *view)
+void section_free_list(struct section *list)
 {
-    unsigned refs = atomic_load_explicit(&view->refs, memory_order_relaxed);
-    while (refs != 0) {
-        if (atomic_compare_exchange_weak_explicit(&view->refs, &refs, refs + 1, memory_order_relaxed,
-                                                  memory_order_relaxed)) {
-            return true;
-        }
+    while (list) {
+        struct section *next = list->link;
+        section_destroy(list);
+        list = next;
     }
-    return false;
-}
-
-bool view_check(const struct mv_view *view)
-{
-    for (size_t i = 0; i < view->count; i++) {
-        const struct section *s = &view->sections[i];
-        if (s->range.first > s->range.last || (s->host != NULL) != region_is_memory(s->region)) {
-            return false;
-        }
-        if (i > 0 && (view->sections[i - 1].range.last >= s->range.first || section_continues(s - 1, s))) {
-            return false;
-        }
-    }
-    return true;
 }
 
 void section_describe(const struct section *section, struct mv_section *ret)
@@ -66,8 +47,29 @@ void section_describe(const struct section *section, struct mv_section *ret)
         .region = section->region,
         .offset = section->offset,
         .readonly = section->readonly,
-        .hva = hva_of(section->host),
+        .hva = section->is_memory ? hva_of(section_host(section, section->range.first)) : mv_hva(0),
     };
+}
+
+bool view_check(const struct mv_view *view)
+{
+    const struct section *before = NULL;
+    size_t count = 0;
+    if (!pmap_check(&view->map)) {
+        return false;
+    }
+    for (const struct section *s = view_next(view, 0); s;) {
+        if (s->range.first > s->range.last || s->is_memory != region_is_memory(s->region)) {
+            return false;
+        }
+        if (before && (before->range.last >= s->range.first || section_continues(before, s))) {
+            return false;
+        }
+        count++;
+        before = s;
+        s = s->range.last == UINT64_MAX ? NULL : view_next(view, s->range.last + 1);
+    }
+    return count == view->count;
 }
 
 /* --- the public face -------------------------------------------------------------------------------------------
@@ -75,28 +77,26 @@ void section_describe(const struct section *section, struct mv_section *ret)
 
 void mv_view_release(const struct mv_view *view)
 {
-    /* The const is the borrower's promise; the count is ours. */
-    view_put((struct mv_view *)(uintptr_t)view);
+    /* The const is the borrower's promise; the bookkeeping is ours. */
+    flat_release((struct mv_view *)(uintptr_t)view);
 }
 
 bool mv_view_lookup(const struct mv_view *view, mv_gpa_t address, struct mv_section *ret)
 {
     const struct section *s = view_find(view, address.raw);
-    if (!s) {
-        return false;
+    if (s) {
+        section_describe(s, ret);
     }
-    section_describe(s, ret);
-    return true;
+    return s != NULL;
 }
 
 bool mv_view_next(const struct mv_view *view, mv_gpa_t address, struct mv_section *ret)
 {
-    size_t i = view_index(view, address.raw);
-    if (i == view->count) {
-        return false;
+    const struct section *s = view_next(view, address.raw);
+    if (s) {
+        section_describe(s, ret);
     }
-    section_describe(&view->sections[i], ret);
-    return true;
+    return s != NULL;
 }
 
 size_t mv_view_count(const struct mv_view *view)

@@ -1,67 +1,71 @@
 // SPDX-License-Identifier: MIT
 /*
- * A view: the flat picture of a tree (QEMU's FlatView). Sorted, non-overlapping, immutable once published.
+ * A view: the flat picture of a tree (QEMU's FlatView). Immutable once published; successive views share all that
+ * did not change (pmap.h).
  */
 #ifndef MACHINE_VIEW_H
 #define MACHINE_VIEW_H
 
 #include <memvirt/space.h>
-#include <stdatomic.h>
 
 #include "base/epoch.h"
 #include "base/range.h"
+#include "machine/pmap.h"
 #include "machine/region.h"
 
-/* One range of a view and what answers there. The view holds a reference to the region. */
+struct flat;
+
+/*
+ * One range of a view and what answers there. Made by one commit, shared by all views from then on until a commit
+ * takes it out; freed with the last view that shows it. It holds a reference to its region.
+ */
 struct section {
     struct mv_range range;
-    struct mv_region *region;
-    uint64_t offset;     /* in the region, of range.first */
-    unsigned char *host; /* RAM and ROM: the byte at range.first; else NULL */
+    uint64_t host_delta; /* RAM and ROM: host_delta + address is the host address of the byte, modulo 2^64 */
+    bool is_memory;      /* RAM or ROM */
     bool readonly;
+    struct mv_region *region;
+    uint64_t offset;      /* in the region, of range.first */
+    uint64_t version;     /* of the view that showed it first */
+    bool dropped;         /* made and taken out again by one commit */
+    struct section *link; /* on a list of its commit's, and later on one of garbage */
 };
 
 /*
- * Owned by the space that shows it and by whoever borrowed it; freed after the epoch in which the last reference
- * went. Invariant, for all i: sections[i].range.last < sections[i + 1].range.first, and the two could not be one
- * section.
+ * Owned by its flat. What a view shows and its successor does not is freed with it: when every reader has left the
+ * epochs in which it could be found, and nobody has borrowed it or an older one.
+ * Invariant: sections in order do not overlap, and no two neighbours could be one section.
  */
 struct mv_view {
     struct epoch_head epoch; /* first: the retire callback is handed its address */
-    atomic_uint refs;
-    size_t count;
-    struct section sections[];
+    struct flat *flat;
+    uint64_t version; /* 1, 2, 3, ... within a flat */
+    struct pmap map;
+    size_t count; /* of sections */
+
+    /* From here on: flat.c's business. */
+    struct pmap_node *garbage_nodes; /* set before the view is retired */
+    struct section *garbage_sections;
+    unsigned borrowers;            /* the rest: under the flat's borrow_lock */
+    struct mv_view *next_borrowed; /* in order of version */
+    struct mv_view *next_waiting;
 };
-
-struct mv_view *view_create(size_t count);
-/* Drop a reference; any thread, inside an epoch or not. */
-void view_put(struct mv_view *view);
-/* Take one; false when the view is already on its way out (then load the space's view again). Inside an epoch. */
-bool view_try_get(struct mv_view *view);
-/* Execute the invariant. */
-bool view_check(const struct mv_view *view);
-
-/* The index of the first section that ends at `address` or after it; count when there is none. */
-static inline size_t view_index(const struct mv_view *view, uint64_t address)
-{
-    size_t low = 0;
-    size_t high = view->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (view->sections[middle].range.last < address) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
 
 /* The section that contains `address`, or NULL. */
 static inline const struct section *view_find(const struct mv_view *view, uint64_t address)
 {
-    size_t i = view_index(view, address);
-    return i < view->count && view->sections[i].range.first <= address ? &view->sections[i] : NULL;
+    return pmap_find(&view->map, address);
+}
+
+/* The first section that ends at `address` or after it, or NULL. */
+static inline const struct section *view_next(const struct mv_view *view, uint64_t address)
+{
+    return pmap_next(&view->map, address);
+}
+
+static inline unsigned char *section_host(const struct section *section, uint64_t address)
+{
+    return hva_pointer(mv_hva(section->host_delta + address));
 }
 
 /* The same place, region, offset and rights: what listeners need not be told of. */
@@ -78,6 +82,14 @@ static inline bool section_continues(const struct section *a, const struct secti
            a->offset + (a->range.last - a->range.first) + 1 == b->offset;
 }
 
+/* A new section, with a reference to its region, and nothing linked. NULL when out of memory. */
+struct section *section_create(struct mv_region *region, struct mv_range range, uint64_t offset, bool readonly);
+void section_destroy(struct section *section);
+void section_free_list(struct section *list);
+
 void section_describe(const struct section *section, struct mv_section *ret);
+
+/* Execute the invariants. O(sections). */
+bool view_check(const struct mv_view *view);
 
 #endif

@@ -2,6 +2,7 @@
 #include "machine/view.h"
 
 #include "machine/machine_test.h"
+#include "machine/space.h"
 
 /* 1000-1fff a, 2000-2fff rom (touching), 8000-8fff device, and the last page of the space. */
 static void build(struct rig *rig)
@@ -157,20 +158,36 @@ static void an_unchanged_space_may_be_borrowed_twice(void **state)
     rig_close(&rig);
 }
 
-/* A reader that comes too late does not get a view back to life. */
-static void no_reference_from_none(void **state)
+/* What a view shows stays for whoever borrowed it, or an older one, and goes when the last of them gives it back.
+ */
+static void old_views_wait_for_their_borrowers(void **state)
 {
     (void)state;
-    struct mv_view *view = view_create(0);
-    assert_non_null(view);
-    epoch_enter();
-    assert_true(view_try_get(view));
-    view_put(view);
-    view_put(view);
-    assert_false(view_try_get(view));
-    epoch_exit();
-    view_put(NULL);
+    struct rig rig;
+    rig_open(&rig);
+    struct mv_region *r = ram(&rig, "r", 0x1000);
+    const struct mv_view *views[4];
+    for (unsigned i = 0; i < 4; i++) {
+        views[i] = mv_space_view(rig.space);
+        assert_int_equal(mv_view_count(views[i]), i % 2);
+        if (i % 2 == 0) {
+            assert_int_equal(mv_region_add(rig.root, 0x1000, r, 0, NULL), 0);
+        } else {
+            assert_int_equal(mv_region_remove(r, NULL), 0);
+        }
+    }
+    struct flat *flat = rig.space->flat;
     epoch_drain();
+    assert_int_equal(flat->live_views, 5); /* the four and the present one */
+    mv_view_release(views[2]);
+    mv_view_release(views[1]);
+    assert_int_equal(flat->live_views, 5); /* all for the sake of the oldest */
+    mv_view_release(views[0]);
+    assert_int_equal(flat->live_views, 2);
+    mv_view_release(views[3]);
+    assert_int_equal(flat->live_views, 1);
+    mv_region_put(r);
+    rig_close(&rig);
 }
 
 /* view_check() finds each way to break the invariant. */
@@ -181,35 +198,37 @@ static void the_check_sees_what_is_wrong(void **state)
     rig_open(&rig);
     struct mv_region *r = ram(&rig, "r", 0x10000);
     struct mv_region *d = reservation(&rig, "d", 0x10000);
-    struct mv_view *view = view_create(2);
-    assert_non_null(view);
-    struct section *s = view->sections;
-    const struct section good[2] = {
-        {.range = {0, 0xfff}, .region = mv_region_get(r), .host = region_host(r, 0)},
-        {.range = {0x1000, 0x1fff}, .region = mv_region_get(d)},
-    };
-    memcpy(s, good, sizeof good);
-    assert_true(view_check(view));
-    s[0].range.first = 0x1000;
-    assert_false(view_check(view));
-    memcpy(s, good, sizeof good);
-    s[1].range.first = 0xfff;
-    assert_false(view_check(view));
-    s[1].range = (struct mv_range){0, 0};
-    assert_false(view_check(view));
-    memcpy(s, good, sizeof good);
-    s[0].host = NULL;
-    assert_false(view_check(view));
-    memcpy(s, good, sizeof good);
-    s[1].host = region_host(r, 0);
-    assert_false(view_check(view));
-    /* The two could be one. */
-    memcpy(s, good, sizeof good);
-    s[1] =
-        (struct section){.range = {0x1000, 0x1fff}, .region = r, .offset = 0x1000, .host = region_host(r, 0x1000)};
-    assert_false(view_check(view));
-    memcpy(s, good, sizeof good);
-    view_put(view);
+    struct section *a = section_create(r, (struct mv_range){0, 0xfff}, 0, false);
+    struct section *b = section_create(d, (struct mv_range){0x1000, 0x1fff}, 0, false);
+    struct pmap_edit edit = pmap_edit_begin(&PMAP_EMPTY, 1);
+    assert_int_equal(pmap_set(&edit, a->range, a), 0);
+    assert_int_equal(pmap_set(&edit, b->range, b), 0);
+    struct mv_view view = {.map = edit.now, .count = 2};
+    const struct section good_a = *a, good_b = *b;
+    assert_true(view_check(&view));
+    view.count = 1;
+    assert_false(view_check(&view));
+    view.count = 2;
+    a->range.first = 0x1000; /* it is not where the map has it */
+    assert_false(view_check(&view));
+    *a = good_a;
+    b->range.first = 0xfff; /* they overlap */
+    assert_false(view_check(&view));
+    *b = good_b;
+    a->is_memory = false;
+    assert_false(view_check(&view));
+    *a = good_a;
+    b->is_memory = true;
+    assert_false(view_check(&view));
+    *b = good_b;
+    b->region = r; /* the two could be one */
+    b->offset = 0x1000;
+    b->is_memory = true;
+    assert_false(view_check(&view));
+    *b = good_b;
+    pmap_edit_abort(&edit);
+    section_destroy(a);
+    section_destroy(b);
     mv_region_put(r);
     mv_region_put(d);
     rig_close(&rig);
@@ -221,7 +240,7 @@ static void sections_are_equal_in_all(void **state)
     struct rig rig;
     rig_open(&rig);
     struct mv_region *r = ram(&rig, "r", 0x10000);
-    const struct section a = {.range = {1, 2}, .region = r, .offset = 1, .host = region_host(r, 1)};
+    const struct section a = {.range = {1, 2}, .region = r, .offset = 1};
     struct section b = a;
     assert_true(section_equal(&a, &b));
     b.range.first = 0;
@@ -251,7 +270,7 @@ int main(void)
         cmocka_unit_test(nothing_is_found_at_the_end),
         cmocka_unit_test(a_borrowed_view_stays_as_it_was),
         cmocka_unit_test(an_unchanged_space_may_be_borrowed_twice),
-        cmocka_unit_test(no_reference_from_none),
+        cmocka_unit_test(old_views_wait_for_their_borrowers),
         cmocka_unit_test(the_check_sees_what_is_wrong),
         cmocka_unit_test(sections_are_equal_in_all),
     };

@@ -1,0 +1,542 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Making the next view. For each stale range: widen it to whole sections of the present version, draw it anew,
+ * join what now continues the neighbours, and put the result in place of the old. What was neither stale nor next
+ * to it is not looked at.
+ *
+ * Freeing an old one. A view and what its successor no longer shows may go when
+ *   1. all epochs in which a reader could have found it are over: so it is retired when it is replaced;
+ *   2. nobody borrows it, nor an older view, which may share those sections: so a view whose epochs are over waits
+ * on a list while such a borrower is there.
+ */
+#include "machine/flat.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "machine/machine.h"
+#include "machine/render.h"
+
+/* --- lists
+ * ---------------------------------------------------------------------------------------------------------- */
+
+static int append_range(struct range_list *list, struct mv_range range)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? list->capacity * 2 : 8;
+        struct mv_range *ranges = realloc(list->ranges, capacity * sizeof *ranges);
+        if (!ranges) {
+            return -ENOMEM;
+        }
+        list->ranges = ranges;
+        list->capacity = capacity;
+    }
+    list->ranges[list->count++] = range;
+    return 0;
+}
+
+static int append_section(struct section_list *list, struct section *section)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? list->capacity * 2 : 8;
+        struct section **sections = realloc(list->sections, capacity * sizeof(struct section *));
+        if (!sections) {
+            return -ENOMEM;
+        }
+        list->sections = sections;
+        list->capacity = capacity;
+    }
+    list->sections[list->count++] = section;
+    return 0;
+}
+
+static int compare_sections(const void *a, const void *b)
+{
+    uint64_t x = (*(struct section *const *)a)->range.first;
+    uint64_t y = (*(struct section *const *)b)->range.first;
+    return (x > y) - (x < y);
+}
+
+static void sort_sections(struct section_list *list)
+{
+    if (list->count > 1) {
+        qsort(list->sections, list->count, sizeof list->sections[0], compare_sections);
+    }
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+    uint64_t x = ((const struct mv_range *)a)->first;
+    uint64_t y = ((const struct mv_range *)b)->first;
+    return (x > y) - (x < y);
+}
+
+/* Sort, and join what overlaps. */
+static void tidy_ranges(struct range_list *list)
+{
+    size_t kept = 0;
+    if (list->count > 1) {
+        qsort(list->ranges, list->count, sizeof list->ranges[0], compare_ranges);
+    }
+    for (size_t i = 0; i < list->count; i++) {
+        struct mv_range *before = kept > 0 ? &list->ranges[kept - 1] : NULL;
+        if (before && list->ranges[i].first <= before->last) {
+            before->last = list->ranges[i].last > before->last ? list->ranges[i].last : before->last;
+        } else {
+            list->ranges[kept++] = list->ranges[i];
+        }
+    }
+    list->count = kept;
+}
+
+/* --- views, and when they go
+ * -------------------------------------------------------------------------------------------- */
+
+static struct mv_view *new_view(struct flat *flat, uint64_t version)
+{
+    struct mv_view *view = calloc(1, sizeof *view);
+    if (view) {
+        view->flat = flat;
+        view->version = version;
+        view->map = PMAP_EMPTY;
+    }
+    return view;
+}
+
+static void count_view(struct flat *flat)
+{
+    pthread_mutex_lock(&flat->borrow_lock);
+    flat->live_views++;
+    pthread_mutex_unlock(&flat->borrow_lock);
+}
+
+static void free_flat(struct flat *flat)
+{
+    struct mv_machine *machine = flat->machine;
+    pthread_mutex_destroy(&flat->borrow_lock);
+    free(flat->stale.ranges);
+    free(flat->removed.sections);
+    free(flat->added.sections);
+    free(flat);
+    machine_put(machine);
+}
+
+/* Views are freed one by one, and the flat with the last one. */
+static void free_view(struct mv_view *view)
+{
+    struct flat *flat = view->flat;
+    pmap_free_nodes(view->garbage_nodes);
+    section_free_list(view->garbage_sections);
+    free(view);
+    pthread_mutex_lock(&flat->borrow_lock);
+    bool last = --flat->live_views == 0;
+    pthread_mutex_unlock(&flat->borrow_lock);
+    if (last) {
+        free_flat(flat);
+    }
+}
+
+/* The epochs in which the view could be found are over. In liburcu's thread. */
+static void view_retired(struct rcu_head *head)
+{
+    struct mv_view *view = caa_container_of(head, struct mv_view, epoch.rcu);
+    epoch_retired(&view->epoch);
+    struct flat *flat = view->flat;
+    pthread_mutex_lock(&flat->borrow_lock);
+    bool needed = flat->borrowed && flat->borrowed->version <= view->version;
+    if (needed) {
+        view->next_waiting = flat->waiting;
+        flat->waiting = view;
+    }
+    pthread_mutex_unlock(&flat->borrow_lock);
+    if (!needed) {
+        free_view(view);
+    }
+    EPOCH_RELEASE(EPOCH_READERS); /* for who waits in epoch_drain */
+}
+
+struct mv_view *flat_borrow(struct flat *flat)
+{
+    epoch_enter(); /* until it is on the list, that is what keeps it */
+    struct mv_view *view = epoch_load(flat->view);
+    pthread_mutex_lock(&flat->borrow_lock);
+    if (view->borrowers++ == 0) {
+        struct mv_view **link = &flat->borrowed;
+        while (*link && (*link)->version < view->version) {
+            link = &(*link)->next_borrowed;
+        }
+        view->next_borrowed = *link;
+        *link = view;
+    }
+    pthread_mutex_unlock(&flat->borrow_lock);
+    epoch_exit();
+    return view;
+}
+
+/* Take the waiting views out that no borrower needs. `borrow_lock` held. */
+static struct mv_view *take_unneeded(struct flat *flat)
+{
+    struct mv_view *taken = NULL;
+    struct mv_view **link = &flat->waiting;
+    while (*link) {
+        struct mv_view *view = *link;
+        if (flat->borrowed && flat->borrowed->version <= view->version) {
+            link = &view->next_waiting;
+        } else {
+            *link = view->next_waiting;
+            view->next_waiting = taken;
+            taken = view;
+        }
+    }
+    return taken;
+}
+
+void flat_release(struct mv_view *view)
+{
+    struct flat *flat = view->flat;
+    struct mv_view *unneeded = NULL;
+    pthread_mutex_lock(&flat->borrow_lock);
+    assert(view->borrowers > 0);
+    if (--view->borrowers == 0) {
+        struct mv_view **link = &flat->borrowed;
+        while (*link != view) {
+            link = &(*link)->next_borrowed;
+        }
+        *link = view->next_borrowed;
+        unneeded = take_unneeded(flat);
+    }
+    pthread_mutex_unlock(&flat->borrow_lock);
+    while (unneeded) {
+        struct mv_view *next = unneeded->next_waiting;
+        free_view(unneeded);
+        unneeded = next;
+    }
+}
+
+/* --- making and ending
+ * ------------------------------------------------------------------------------------------------ */
+
+struct flat *flat_get(struct mv_region *root)
+{
+    struct flat *flat = root->flat;
+    if (flat) {
+        flat->users++;
+        return flat;
+    }
+    flat = calloc(1, sizeof *flat);
+    struct mv_view *view = flat ? new_view(flat, 1) : NULL;
+    if (!view) {
+        free(flat);
+        return NULL;
+    }
+    flat->machine = machine_get(root->machine);
+    flat->root = mv_region_get(root);
+    flat->users = 1;
+    flat->view = view;
+    pthread_mutex_init(&flat->borrow_lock, NULL);
+    flat->live_views = 1;
+    cds_list_add_tail(&flat->link, &flat->machine->flats);
+    root->flat = flat;
+    flat_mark(flat, RANGE_ALL);
+    return flat;
+}
+
+/* Every section of a map, as a list. */
+static struct section *all_sections(const struct pmap *map)
+{
+    struct section *list = NULL;
+    struct section *section = pmap_next(map, 0);
+    while (section) {
+        section->link = list;
+        list = section;
+        section = section->range.last == UINT64_MAX ? NULL : pmap_next(map, section->range.last + 1);
+    }
+    return list;
+}
+
+void flat_put(struct flat *flat)
+{
+    if (--flat->users > 0) {
+        return;
+    }
+    flat->root->flat = NULL;
+    cds_list_del(&flat->link);
+    region_put_deferred(flat->root);
+    flat->root = NULL;
+    struct mv_view *last = flat->view;
+    last->garbage_sections = all_sections(&last->map);
+    last->garbage_nodes = pmap_all_nodes(&last->map);
+    epoch_retire(&last->epoch, view_retired);
+}
+
+void flat_mark(struct flat *flat, struct mv_range range)
+{
+    flat->machine->dirty = true;
+    /* A loop of edits at one place marks one range. */
+    struct mv_range *last = flat->stale.count > 0 ? &flat->stale.ranges[flat->stale.count - 1] : NULL;
+    if (flat->stale_all || (last && range_covers(*last, range))) {
+        return;
+    }
+    if (append_range(&flat->stale, range) < 0) {
+        flat->stale_all = true;
+    }
+}
+
+/* --- the next view
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* Take note that a section is not in the next version. */
+static int drop_section(struct flat *flat, struct section *section)
+{
+    flat->next->count--;
+    if (section->version == flat->edit.version) {
+        section->dropped = true; /* made and dropped in one commit: nobody hears of it */
+        return 0;
+    }
+    section->link = flat->dropped;
+    flat->dropped = section;
+    return append_section(&flat->removed, section);
+}
+
+static struct section *find(const struct flat *flat, uint64_t address)
+{
+    return pmap_find(&flat->edit.now, address);
+}
+
+/* Widen to whole sections of the version in hand. */
+static struct mv_range widen(const struct flat *flat, struct mv_range range)
+{
+    const struct section *at_first = find(flat, range.first);
+    const struct section *at_last = find(flat, range.last);
+    if (at_first) {
+        range.first = at_first->range.first;
+    }
+    if (at_last) {
+        range.last = at_last->range.last;
+    }
+    return range;
+}
+
+static int drop_all_in(struct flat *flat, struct mv_range range)
+{
+    struct section *section = pmap_next(&flat->edit.now, range.first);
+    while (section && section->range.first <= range.last) {
+        int rc = drop_section(flat, section);
+        if (rc < 0) {
+            return rc;
+        }
+        section = section->range.last == UINT64_MAX ? NULL : pmap_next(&flat->edit.now, section->range.last + 1);
+    }
+    return 0;
+}
+
+static bool drawn_continues(const struct section *a, const struct drawn *b)
+{
+    return a->region == b->region && a->readonly == b->readonly &&
+           a->offset + (a->range.last - a->range.first) + 1 == b->offset;
+}
+
+static bool drawn_is_continued(const struct drawn *a, const struct section *b)
+{
+    return a->region == b->region && a->readonly == b->readonly &&
+           a->offset + (a->range.last - a->range.first) + 1 == b->offset;
+}
+
+/* Where the picture's edges continue the sections on either side, make one of both: *range grows over them. */
+static void join_neighbours(const struct flat *flat, struct mv_range *range, struct picture *picture)
+{
+    if (picture->count == 0) {
+        return;
+    }
+    struct drawn *head = &picture->items[0];
+    struct drawn *tail = &picture->items[picture->count - 1];
+    const struct section *before = range->first > 0 ? find(flat, range->first - 1) : NULL;
+    const struct section *after = range->last < UINT64_MAX ? find(flat, range->last + 1) : NULL;
+    if (after && tail->range.last == range->last && drawn_is_continued(tail, after)) {
+        tail->range.last = range->last = after->range.last;
+    }
+    if (before && head->range.first == range->first && drawn_continues(before, head)) {
+        head->range.first = range->first = before->range.first;
+        head->offset = before->offset;
+    }
+}
+
+static int add_drawn(struct flat *flat, const struct drawn *drawn)
+{
+    struct section *section = section_create(drawn->region, drawn->range, drawn->offset, drawn->readonly);
+    if (!section) {
+        return -ENOMEM;
+    }
+    section->version = flat->edit.version;
+    section->link = flat->born;
+    flat->born = section;
+    flat->next->count++;
+    return pmap_set(&flat->edit, section->range, section);
+}
+
+/* Between the sections of a picture there is nothing. */
+static int clear_gaps(struct flat *flat, struct mv_range range, const struct picture *picture)
+{
+    uint64_t first = range.first;
+    for (size_t i = 0; i < picture->count; i++) {
+        struct mv_range drawn = picture->items[i].range;
+        if (drawn.first > first) {
+            int rc = pmap_set(&flat->edit, (struct mv_range){first, drawn.first - 1}, NULL);
+            if (rc < 0) {
+                return rc;
+            }
+        }
+        if (drawn.last >= range.last) {
+            return 0;
+        }
+        first = drawn.last + 1;
+    }
+    return pmap_set(&flat->edit, (struct mv_range){first, range.last}, NULL);
+}
+
+static int remake_range(struct flat *flat, struct mv_range range)
+{
+    struct picture picture;
+    range = widen(flat, range);
+    int rc = render(flat->root, range, &picture);
+    if (rc < 0) {
+        return rc;
+    }
+    join_neighbours(flat, &range, &picture);
+    rc = drop_all_in(flat, range);
+    if (rc == 0) {
+        rc = clear_gaps(flat, range, &picture);
+    }
+    for (size_t i = 0; rc == 0 && i < picture.count; i++) {
+        rc = add_drawn(flat, &picture.items[i]);
+    }
+    free(picture.items);
+    return rc;
+}
+
+static int list_added(struct flat *flat)
+{
+    for (struct section *section = flat->born; section; section = section->link) {
+        int rc = section->dropped ? 0 : append_section(&flat->added, section);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* Both in order. What was drawn again just as it was is no difference. */
+static void drop_equal_pairs(struct section_list *removed, struct section_list *added)
+{
+    size_t kept_r = 0, kept_a = 0;
+    size_t i = 0, j = 0;
+    while (i < removed->count || j < added->count) {
+        struct section *r = i < removed->count ? removed->sections[i] : NULL;
+        struct section *a = j < added->count ? added->sections[j] : NULL;
+        if (r && a && section_equal(r, a)) {
+            i++;
+            j++;
+        } else if (!a || (r && r->range.first <= a->range.first)) {
+            removed->sections[kept_r++] = r;
+            i++;
+        } else {
+            added->sections[kept_a++] = a;
+            j++;
+        }
+    }
+    removed->count = kept_r;
+    added->count = kept_a;
+}
+
+static int make(struct flat *flat)
+{
+    int rc = 0;
+    if (flat->stale_all) {
+        rc = remake_range(flat, RANGE_ALL);
+    } else {
+        tidy_ranges(&flat->stale);
+        for (size_t i = 0; rc == 0 && i < flat->stale.count; i++) {
+            rc = remake_range(flat, flat->stale.ranges[i]);
+        }
+    }
+    if (rc == 0) {
+        rc = list_added(flat);
+    }
+    if (rc == 0) {
+        sort_sections(&flat->removed);
+        sort_sections(&flat->added);
+        drop_equal_pairs(&flat->removed, &flat->added);
+        flat->next->map = flat->edit.now;
+#ifdef MEMVIRT_EXPENSIVE_CHECKS
+        assert(view_check(flat->next));
+#endif
+    }
+    return rc;
+}
+
+static void forget_stale(struct flat *flat)
+{
+    flat->stale.count = 0;
+    flat->stale_all = false;
+}
+
+int flat_prepare(struct flat *flat)
+{
+    if (flat->stale.count == 0 && !flat->stale_all) {
+        return 0;
+    }
+    uint64_t version = flat->view->version + 1;
+    flat->next = new_view(flat, version);
+    if (!flat->next) {
+        return -ENOMEM;
+    }
+    flat->next->count = flat->view->count;
+    flat->edit = pmap_edit_begin(&flat->view->map, version);
+    return make(flat);
+}
+
+/* Sections that were made and dropped in this commit go at once. */
+static void free_stillborn(struct section *born)
+{
+    while (born) {
+        struct section *next = born->link;
+        if (born->dropped) {
+            section_destroy(born);
+        }
+        born = next;
+    }
+}
+
+static void forget_making(struct flat *flat)
+{
+    forget_stale(flat);
+    flat->next = NULL;
+    flat->born = flat->dropped = NULL;
+    flat->removed.count = flat->added.count = 0;
+}
+
+void flat_publish(struct flat *flat)
+{
+    if (flat->next) {
+        struct mv_view *old = flat->view;
+        old->garbage_nodes = pmap_edit_commit(&flat->edit);
+        old->garbage_sections = flat->dropped;
+        free_stillborn(flat->born);
+        count_view(flat);
+        epoch_publish(flat->view, flat->next);
+        epoch_retire(&old->epoch, view_retired);
+    }
+    forget_making(flat);
+}
+
+void flat_discard(struct flat *flat)
+{
+    if (flat->next) {
+        pmap_edit_abort(&flat->edit);
+        section_free_list(flat->born);
+        free(flat->next);
+    }
+    forget_making(flat);
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A flat: what the spaces with one root region show. It has a current view, knows which ranges of it an open
+ * transaction has made stale, and makes the next view of just those. Spaces with the same root share one.
+ */
+#ifndef MACHINE_FLAT_H
+#define MACHINE_FLAT_H
+
+#include <pthread.h>
+#include <urcu/list.h>
+
+#include "machine/view.h"
+
+/* Ranges, in any order, perhaps overlapping; all zero: none. */
+struct range_list {
+    struct mv_range *ranges;
+    size_t count;
+    size_t capacity;
+};
+
+/* Sections in order of address; the list does not own them. */
+struct section_list {
+    struct section **sections;
+    size_t count;
+    size_t capacity;
+};
+
+/*
+ * Owned by the spaces that show it, counted in `users`, and then by its views. All under the control lock but
+ * `view`, which anyone may load inside an epoch, and what `borrow_lock` protects.
+ */
+struct flat {
+    struct mv_machine *machine;
+    struct mv_region *root; /* a reference; root->flat is this */
+    unsigned users;
+    struct cds_list_head link; /* in the machine's flats */
+    struct mv_view *view;      /* published; never NULL */
+
+    struct range_list stale; /* since the outermost begin */
+    bool stale_all;          /* the list could not be kept: anything may be stale */
+
+    /* During a commit: the version in the making. */
+    struct mv_view *next;
+    struct pmap_edit edit;
+    struct section *born;        /* made for it */
+    struct section *dropped;     /* in `view`, not in it */
+    struct section_list removed; /* what listeners are told, in order: dropped and born, but for equal pairs */
+    struct section_list added;
+
+    pthread_mutex_t borrow_lock; /* a leaf */
+    unsigned live_views;
+    struct mv_view *borrowed; /* views that somebody holds, the oldest first */
+    struct mv_view *waiting;  /* retired views that may show something to a borrower of them or of an older one */
+};
+
+/* Find or make the flat of a root. Control lock held. NULL when out of memory. */
+struct flat *flat_get(struct mv_region *root);
+void flat_put(struct flat *flat);
+
+/* Something in [range] of the root may show differently from now on. Control lock held. Cannot fail. */
+void flat_mark(struct flat *flat, struct mv_range range);
+
+/*
+ * Make `next`, `removed` and `added` of what is stale; next stays NULL if nothing is. Control lock held.
+ * @return 0; -ENOMEM; -ELOOP: the tree is too deep; either way flat_publish or flat_discard must follow
+ */
+int flat_prepare(struct flat *flat);
+/* Publish what a successful flat_prepare made, if it made anything. */
+void flat_publish(struct flat *flat);
+/* Forget what flat_prepare made. The ranges are stale no more: the caller undoes the edits. */
+void flat_discard(struct flat *flat);
+
+/* Borrow the current view, for longer than an epoch; any thread. */
+struct mv_view *flat_borrow(struct flat *flat);
+void flat_release(struct mv_view *view);
+
+#endif
