@@ -25,6 +25,12 @@ enum mv_region_kind {
     MV_REGION_ROM,   /**< a piece of a block that the guest cannot write, nor what is below it: decode errors */
     MV_REGION_MMIO,  /**< handlers; with none it is a reservation: takes the range, answers nothing */
     MV_REGION_ALIAS, /**< a window on another region */
+    /** Flash: a piece of a block for reads while it is in ROM mode; writes, and reads out of ROM mode, go to
+       handlers. */
+    MV_REGION_ROM_DEVICE,
+    /** A device's memory: mapped into guests like RAM, but accessed by exactly the size asked for, 1 to 8 bytes.
+     */
+    MV_REGION_RAM_DEVICE,
 };
 
 /** Byte order of a device's registers. */
@@ -64,18 +70,27 @@ struct mv_region_options {
     enum mv_region_kind kind;
     uint64_t size_bytes; /**< MV_SIZE_2_64 for all of it; 0 makes a region that shows nothing */
 
-    struct mv_block *block;      /**< RAM, ROM: the bytes; the region takes a reference */
-    uint64_t block_offset_bytes; /**< RAM, ROM: where in the block; a multiple of the host's page size */
+    struct mv_block *block;      /**< RAM, ROM, ROM and RAM device: the bytes; the region takes a reference */
+    uint64_t block_offset_bytes; /**< where in the block; a multiple of the host's page size */
 
-    const struct mv_mmio_ops *ops; /**< MMIO: must stay valid until `release` was called; NULL: a reservation */
-    void *opaque;                  /**< MMIO: handed to the handlers */
+    /** MMIO, ROM device: must stay valid until `release` was called. MMIO without them is a reservation. */
+    const struct mv_mmio_ops *ops;
+    void *opaque; /**< MMIO, ROM device: handed to the handlers */
+    /**
+     * MMIO, ROM device: which device it belongs to, NULL for none. While a thread is in a handler of a device, an
+     * access of the same thread to any region of that device is refused with MV_ACCESS_ERROR: it would enter the
+     * device again.
+     */
+    const void *device;
     void (*release)(void *opaque); /**< called once, when no thread can reach the region any more; may be NULL */
 
     struct mv_region *target;     /**< ALIAS: what it shows; the alias takes a reference */
     uint64_t target_offset_bytes; /**< ALIAS: where in the target its first byte is */
 
+    bool nonvolatile;  /**< marks the memory below this region (through it, for an alias) as non-volatile */
+    const char *owner; /**< what `info mtree -o` shows, such as "dev id=nic0"; copied; may be NULL */
     bool readonly; /**< guest writes to RAM below this region (through it, for an alias) are refused; devices get
-                      theirs */
+                  theirs */
 };
 
 /**
@@ -98,7 +113,8 @@ MV_API void mv_region_put(struct mv_region *region);
 /** The name it was made with; valid as long as the caller holds a reference. */
 MV_API const char *mv_region_name(const struct mv_region *region);
 MV_API enum mv_region_kind mv_region_kind(const struct mv_region *region);
-/** The word that `info mtree` uses for a kind: "ram", "rom" or "i/o"; an alias has its final target's. Static. */
+/** The word that `info mtree` uses: "ram", "rom", "romd", "ramd" or "i/o"; an alias has its final target's.
+ * Static. */
 MV_API const char *mv_region_type(const struct mv_region *region);
 /** What the handlers of an MMIO region are given. */
 MV_API void *mv_region_opaque(const struct mv_region *region);
@@ -128,8 +144,43 @@ MV_API int mv_region_set_size(struct mv_region *region, uint64_t size_bytes, str
 /** Let guest writes to RAM through, or refuse them. A ROM stays one. */
 MV_API int mv_region_set_readonly(struct mv_region *region, bool readonly, struct mv_error *err);
 
+/** Mark memory as non-volatile, or not. */
+MV_API int mv_region_set_nonvolatile(struct mv_region *region, bool nonvolatile, struct mv_error *err);
+
+/** Put a ROM device into ROM mode, in which it begins, or out of it. @return 0; -EINVAL if it is none; ... */
+MV_API int mv_region_set_rom_mode(struct mv_region *region, bool rom_mode, struct mv_error *err);
+
 /** Slide an alias over its target. @return 0; -EINVAL if it is no alias; ... */
 MV_API int mv_region_set_target_offset(struct mv_region *alias, uint64_t offset, struct mv_error *err);
+
+/** What a region is, and where. */
+struct mv_region_info {
+    const char *name;
+    const char *owner; /**< or NULL */
+    enum mv_region_kind kind;
+    uint64_t size_bytes;
+    bool enabled;
+    bool readonly; /**< as it was set: a ROM need not be */
+    bool nonvolatile;
+    bool rom_mode;               /**< ROM device */
+    struct mv_region *container; /**< or NULL; the rest of the place is 0 then */
+    uint64_t offset;             /**< in the container */
+    int priority;
+    struct mv_region *target; /**< ALIAS */
+    uint64_t target_offset_bytes;
+};
+
+/** Describe a region. Between mv_machine_begin() and mv_machine_commit() the answer stays true. Any thread. */
+MV_API void mv_region_info(struct mv_region *region, struct mv_region_info *ret);
+
+/**
+ * Call `each` for every region in `container`, by address; of equal addresses the higher priority first, then the
+ * one added last. The machine's control lock is held: `each` may look, and must not edit. It ends early when
+ * `each` returns false.
+ * @return 0; -ENOMEM, without a call
+ */
+MV_API int mv_region_each_child(struct mv_region *container, bool (*each)(void *opaque, struct mv_region *child),
+                                void *opaque);
 
 MV_END_DECLS
 

@@ -20,10 +20,12 @@ struct mv_view;
 /** One range of a view, with what answers there. */
 struct mv_section {
     struct mv_range range;    /**< in the space */
-    struct mv_region *region; /**< what answers: RAM, ROM or MMIO, never an alias or a container */
+    struct mv_region *region; /**< what answers: never an alias or a container */
     uint64_t offset;          /**< in the region, of range.first */
-    bool readonly;            /**< guest writes are refused, if it is RAM or ROM */
-    mv_hva_t hva;             /**< RAM and ROM: of range.first; else 0 */
+    bool readonly;            /**< guest writes are refused, if it is memory */
+    bool nonvolatile;
+    bool writable; /**< a guest's stores go straight to the host's bytes */
+    mv_hva_t hva;  /**< of range.first, if a guest may be given the bytes; else 0 */
 };
 
 /**

@@ -76,17 +76,31 @@ static unsigned access_mmio(const struct access *a, const struct section *s, uin
     return result;
 }
 
-/* The bytes of one piece that are no device's. */
+/* Whether the bytes of a section are copied for this access, rather than asked of a handler. */
+static inline bool is_direct(const struct access *a, const struct section *s)
+{
+    return a->kind == ACCESS_WRITE ? s->direct_write : s->direct_read;
+}
+
+/* Whether the access goes to a handler: a loader's never does, nor does a write to memory that is read-only. */
+static inline bool is_for_handler(const struct access *a, const struct section *s)
+{
+    if (a->kind == ACCESS_WRITE_ROM || is_direct(a, s)) {
+        return false;
+    }
+    return !(a->kind == ACCESS_WRITE && s->has_host && s->rights.readonly);
+}
+
+/* The bytes of one piece that are no handler's. */
 static inline unsigned access_piece(const struct access *a, const struct piece *p, uint64_t address)
 {
-    const struct section *s = p->section;
-    bool memory = s && s->is_memory;
-    if (memory && a->kind == ACCESS_READ) {
-        copy(a->to, section_host(s, address), p->length);
-        return MV_OK;
-    }
-    if (memory && (a->kind == ACCESS_WRITE_ROM || !s->readonly)) {
-        copy(section_host(s, address), a->from, p->length);
+    if (p->section && is_direct(a, p->section)) {
+        unsigned char *host = section_host(p->section, address);
+        if (a->kind == ACCESS_READ) {
+            copy(a->to, host, p->length);
+        } else {
+            copy(host, a->from, p->length);
+        }
         return MV_OK;
     }
     if (a->kind == ACCESS_READ) {
@@ -100,7 +114,7 @@ static enum mv_result access_pieces(const struct mv_view *view, uint64_t address
     unsigned result = MV_OK;
     while (length > 0) {
         struct piece p = find_piece(view, address, length);
-        if (p.section && !p.section->is_memory && a.kind != ACCESS_WRITE_ROM) {
+        if (p.section && is_for_handler(&a, p.section)) {
             p.length = length;
             uint64_t offset = p.section->offset + (address - p.section->range.first);
             result |= access_mmio(&a, p.section, offset, &p.length);
@@ -160,7 +174,7 @@ enum mv_result mv_space_read(struct mv_space *space, mv_gpa_t address, void *ret
         epoch_enter();
         const struct mv_view *view = epoch_load(space->flat->view);
         const struct section *s = view_find(view, address.raw);
-        if (s && s->is_memory && length - 1 <= s->range.last - address.raw) {
+        if (s && s->direct_read && length - 1 <= s->range.last - address.raw) {
             copy_simple(ret_bytes, section_host(s, address.raw), length);
             epoch_exit();
             return MV_OK;
@@ -178,7 +192,7 @@ enum mv_result mv_space_write(struct mv_space *space, mv_gpa_t address, const vo
         epoch_enter();
         const struct mv_view *view = epoch_load(space->flat->view);
         const struct section *s = view_find(view, address.raw);
-        if (s && s->is_memory && !s->readonly && length - 1 <= s->range.last - address.raw) {
+        if (s && s->direct_write && length - 1 <= s->range.last - address.raw) {
             copy_simple(section_host(s, address.raw), bytes, length);
             epoch_exit();
             return MV_OK;
@@ -200,7 +214,7 @@ enum mv_result mv_space_hold(struct mv_space *space, mv_gpa_t address, size_t le
     epoch_enter();
     const struct mv_view *view = epoch_load(space->flat->view);
     const struct section *s = length > 0 ? view_find(view, address.raw) : NULL;
-    if (s && s->is_memory) {
+    if (s && s->direct_read) {
         uint64_t rest = s->range.last - address.raw;
         const void *bytes = section_host(s, address.raw);
         *ret = (struct mv_hold){

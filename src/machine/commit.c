@@ -183,6 +183,7 @@ void commit_new_flats(struct mv_machine *machine)
                 flat_publish(flat);
             } else {
                 flat_discard(flat);
+                flat->stale_all = true; /* all of it is still to be shown, when something else is committed */
             }
         }
     }

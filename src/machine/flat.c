@@ -334,13 +334,13 @@ static int drop_all_in(struct flat *flat, struct mv_range range)
 
 static bool drawn_continues(const struct section *a, const struct drawn *b)
 {
-    return a->region == b->region && a->readonly == b->readonly &&
+    return a->region == b->region && rights_equal(a->rights, b->rights) &&
            a->offset + (a->range.last - a->range.first) + 1 == b->offset;
 }
 
 static bool drawn_is_continued(const struct drawn *a, const struct section *b)
 {
-    return a->region == b->region && a->readonly == b->readonly &&
+    return a->region == b->region && rights_equal(a->rights, b->rights) &&
            a->offset + (a->range.last - a->range.first) + 1 == b->offset;
 }
 
@@ -365,7 +365,7 @@ static void join_neighbours(const struct flat *flat, struct mv_range *range, str
 
 static int add_drawn(struct flat *flat, const struct drawn *drawn)
 {
-    struct section *section = section_create(drawn->region, drawn->range, drawn->offset, drawn->readonly);
+    struct section *section = section_create(drawn->region, drawn->range, drawn->offset, drawn->rights);
     if (!section) {
         return -ENOMEM;
     }

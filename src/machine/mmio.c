@@ -7,6 +7,11 @@
 #define DEFAULT_MAX_BYTES 4
 #define DEFAULT_IMPL_MIN_BYTES 1
 
+/* As wide as they say, wherever they are. */
+typedef uint16_t uint16_unaligned __attribute__((aligned(1), may_alias));
+typedef uint32_t uint32_unaligned __attribute__((aligned(1), may_alias));
+typedef uint64_t uint64_unaligned __attribute__((aligned(1), may_alias));
+
 static unsigned pow2_floor(size_t n)
 {
     unsigned p = 1;
@@ -53,6 +58,47 @@ static uint64_t shift_left(uint64_t value, int bits)
     return bits >= 0 ? value << bits : value >> -bits;
 }
 
+/* --- RAM devices
+ * ------------------------------------------------------------------------------------------------------ */
+
+static enum mv_result ram_device_read(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
+                                      struct mv_attrs attrs)
+{
+    const volatile void *host = region_host(opaque, offset);
+    (void)attrs;
+    switch (size_bytes) {
+    case 1: *ret_value = *(const volatile uint8_t *)host; break;
+    case 2: *ret_value = *(const volatile uint16_unaligned *)host; break;
+    case 4: *ret_value = *(const volatile uint32_unaligned *)host; break;
+    default: *ret_value = *(const volatile uint64_unaligned *)host; break;
+    }
+    return MV_OK;
+}
+
+static enum mv_result ram_device_write(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t value,
+                                       struct mv_attrs attrs)
+{
+    volatile void *host = region_host(opaque, offset);
+    (void)attrs;
+    switch (size_bytes) {
+    case 1: *(volatile uint8_t *)host = (uint8_t)value; break;
+    case 2: *(volatile uint16_unaligned *)host = (uint16_t)value; break;
+    case 4: *(volatile uint32_unaligned *)host = (uint32_t)value; break;
+    default: *(volatile uint64_unaligned *)host = value; break;
+    }
+    return MV_OK;
+}
+
+const struct mv_mmio_ops ram_device_ops = {
+    .read = ram_device_read,
+    .write = ram_device_write,
+    .valid = {.min_bytes = 1, .max_bytes = 8, .unaligned = true},
+    .impl = {.min_bytes = 1, .max_bytes = 8, .unaligned = true},
+};
+
+/* --- one access
+ * ------------------------------------------------------------------------------------------------------- */
+
 /* How one access is made by calls of `size_bytes` each. */
 struct plan {
     unsigned access_bytes; /* of the whole access */
@@ -65,6 +111,27 @@ static struct plan make_plan(const struct mv_mmio_ops *ops, unsigned size_bytes)
     unsigned max = ops->impl.max_bytes ? ops->impl.max_bytes : DEFAULT_MAX_BYTES;
     unsigned call = size_bytes > max ? max : size_bytes;
     return (struct plan){.access_bytes = size_bytes, .call_bytes = call < min ? min : call};
+}
+
+/*
+ * The devices whose handlers this thread is in, innermost first. An access to one of them from inside is refused:
+ * most devices are not written to be entered twice, and guests have used that (QEMU's re-entrancy guard).
+ */
+struct entered {
+    const void *device;
+    const struct entered *outer;
+};
+
+static _Thread_local const struct entered *entered_innermost;
+
+static bool is_entered(const void *device)
+{
+    for (const struct entered *e = entered_innermost; device && e; e = e->outer) {
+        if (e->device == device) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* By how much call i's value is shifted up in the whole; negative where a big-endian access was widened. */
@@ -84,6 +151,11 @@ enum mv_result mmio_read(const struct mv_region *region, uint64_t offset, unsign
     if (!ops || !ops->read || !accepted(ops, offset, size_bytes)) {
         return MV_DECODE_ERROR;
     }
+    if (is_entered(region->mmio.device)) {
+        return MV_ACCESS_ERROR;
+    }
+    const struct entered here = {.device = region->mmio.device, .outer = entered_innermost};
+    entered_innermost = &here;
     struct plan plan = make_plan(ops, size_bytes);
     unsigned result = MV_OK;
     uint64_t whole = 0;
@@ -92,6 +164,7 @@ enum mv_result mmio_read(const struct mv_region *region, uint64_t offset, unsign
         result |= ops->read(region->mmio.opaque, offset + i, plan.call_bytes, &value, attrs);
         whole |= shift_left(value & size_mask(plan.call_bytes), plan_shift(ops, plan, i));
     }
+    entered_innermost = here.outer;
     *ret_value = whole & size_mask(size_bytes);
     return (enum mv_result)result;
 }
@@ -103,6 +176,11 @@ enum mv_result mmio_write(const struct mv_region *region, uint64_t offset, unsig
     if (!ops || !ops->write || !accepted(ops, offset, size_bytes)) {
         return MV_DECODE_ERROR;
     }
+    if (is_entered(region->mmio.device)) {
+        return MV_ACCESS_ERROR;
+    }
+    const struct entered here = {.device = region->mmio.device, .outer = entered_innermost};
+    entered_innermost = &here;
     struct plan plan = make_plan(ops, size_bytes);
     unsigned result = MV_OK;
     value &= size_mask(size_bytes);
@@ -110,6 +188,7 @@ enum mv_result mmio_write(const struct mv_region *region, uint64_t offset, unsig
         uint64_t part = shift_left(value, -plan_shift(ops, plan, i)) & size_mask(plan.call_bytes);
         result |= ops->write(region->mmio.opaque, offset + i, plan.call_bytes, part, attrs);
     }
+    entered_innermost = here.outer;
     return (enum mv_result)result;
 }
 

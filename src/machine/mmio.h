@@ -9,6 +9,9 @@
 
 #include "machine/region.h"
 
+/* The handlers of every RAM device: the bytes, by one load or store of the size asked for. */
+extern const struct mv_mmio_ops ram_device_ops;
+
 /* How many bytes of an access of `length` at `offset` go to the device at once: 1, 2, 4 or 8. */
 unsigned mmio_piece(const struct mv_region *region, uint64_t offset, size_t length);
 

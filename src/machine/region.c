@@ -12,11 +12,12 @@
 #include "machine/block.h"
 #include "machine/flat.h"
 #include "machine/machine.h"
+#include "machine/mmio.h"
 #include "machine/undo.h"
 
 unsigned char *region_host(const struct mv_region *region, uint64_t offset)
 {
-    assert(region_is_memory(region));
+    assert(region_has_block(region));
     return region->ram.block->host + region->ram.offset + offset;
 }
 
@@ -36,7 +37,7 @@ static bool fits_block(const struct mv_block *block, uint64_t offset, uint64_t s
 static int check_memory(const struct mv_region_options *o, const char *name, struct mv_error *err)
 {
     if (!o->block) {
-        return bad_region(err, name, "RAM and ROM need a block");
+        return bad_region(err, name, "memory needs a block");
     }
     if (!is_aligned(o->block_offset_bytes, os_page_size())) {
         return bad_region(err, name, "its offset in the block is not a multiple of the host's page size");
@@ -53,67 +54,83 @@ static bool valid_sizes(struct mv_mmio_sizes s)
     return powers && s.max_bytes <= 8 && s.min_bytes <= 8 && (s.max_bytes == 0 || s.min_bytes <= s.max_bytes);
 }
 
+static int check_ops(const struct mv_region_options *o, const char *name, struct mv_error *err)
+{
+    if (o->ops && (!valid_sizes(o->ops->valid) || !valid_sizes(o->ops->impl))) {
+        return bad_region(err, name, "access sizes must be powers of two up to 8, the least first");
+    }
+    if (!o->ops && o->kind == MV_REGION_ROM_DEVICE) {
+        return bad_region(err, name, "a ROM device needs handlers");
+    }
+    return 0;
+}
+
+/* What kinds of region have. */
+static bool kind_has_block(enum mv_region_kind kind)
+{
+    return kind == MV_REGION_RAM || kind == MV_REGION_ROM || kind == MV_REGION_ROM_DEVICE ||
+           kind == MV_REGION_RAM_DEVICE;
+}
+
+static bool kind_has_ops(enum mv_region_kind kind)
+{
+    return kind == MV_REGION_MMIO || kind == MV_REGION_ROM_DEVICE;
+}
+
 static int check_options(struct mv_machine *machine, const struct mv_region_options *o, const char *name,
                          struct mv_error *err)
 {
-    bool memory = o->kind == MV_REGION_RAM || o->kind == MV_REGION_ROM;
+    bool is_alias = o->kind == MV_REGION_ALIAS;
+    if (o->kind > MV_REGION_RAM_DEVICE) {
+        return bad_region(err, name, "there is no such kind of region");
+    }
     if (!o->name) {
         return bad_region(err, name, "it needs a name");
     }
-    if ((o->block || o->block_offset_bytes) && !memory) {
-        return bad_region(err, name, "only RAM and ROM have a block");
+    if ((o->block || o->block_offset_bytes) && !kind_has_block(o->kind)) {
+        return bad_region(err, name, "only memory has a block");
     }
     if (o->block && o->block->machine != machine) {
         return bad_region(err, name, "its block belongs to another machine");
     }
-    if ((o->ops || o->opaque || o->release) && o->kind != MV_REGION_MMIO) {
-        return bad_region(err, name, "only MMIO regions have handlers");
+    if ((o->ops || o->opaque || o->release || o->device) && !kind_has_ops(o->kind)) {
+        return bad_region(err, name, "only MMIO regions and ROM devices have handlers");
     }
-    if ((o->target || o->target_offset_bytes) && o->kind != MV_REGION_ALIAS) {
+    if ((o->target || o->target_offset_bytes) && !is_alias) {
         return bad_region(err, name, "only an alias has a target");
     }
-    switch (o->kind) {
-    case MV_REGION_CONTAINER: return 0;
-    case MV_REGION_RAM:
-    case MV_REGION_ROM: return check_memory(o, name, err);
-    case MV_REGION_MMIO:
-        if (o->ops && (!valid_sizes(o->ops->valid) || !valid_sizes(o->ops->impl))) {
-            return bad_region(err, name, "access sizes must be powers of two up to 8, the least first");
-        }
-        return 0;
-    case MV_REGION_ALIAS:
-        if (!o->target) {
-            return bad_region(err, name, "an alias needs a target");
-        }
-        if (o->target->machine != machine) {
-            return bad_region(err, name, "its target belongs to another machine");
-        }
-        return 0;
+    if (is_alias && !o->target) {
+        return bad_region(err, name, "an alias needs a target");
     }
-    return bad_region(err, name, "there is no such kind of region");
+    if (is_alias && o->target->machine != machine) {
+        return bad_region(err, name, "its target belongs to another machine");
+    }
+    int rc = kind_has_block(o->kind) ? check_memory(o, name, err) : 0;
+    return rc == 0 && kind_has_ops(o->kind) ? check_ops(o, name, err) : rc;
 }
 
 static void take_backing(struct mv_region *region, const struct mv_region_options *o)
 {
-    switch (region->kind) {
-    case MV_REGION_CONTAINER: break;
-    case MV_REGION_RAM:
-    case MV_REGION_ROM:
+    if (kind_has_block(region->kind)) {
         region->ram.block = mv_block_get(o->block);
         region->ram.offset = o->block_offset_bytes;
-        break;
-    case MV_REGION_MMIO:
+    }
+    if (kind_has_ops(region->kind)) {
         region->mmio.ops = o->ops;
         region->mmio.opaque = o->opaque;
+        region->mmio.device = o->device;
         region->mmio.release = o->release;
-        break;
-    case MV_REGION_ALIAS:
+    }
+    if (region->kind == MV_REGION_RAM_DEVICE) {
+        region->mmio.ops = &ram_device_ops;
+        region->mmio.opaque = region;
+    }
+    if (region->kind == MV_REGION_ALIAS) {
         region->alias.target = mv_region_get(o->target);
         region->state.target_offset = o->target_offset_bytes;
         machine_lock(region->machine);
         cds_list_add(&region->alias.link, &o->target->aliases);
         machine_unlock(region->machine);
-        break;
     }
 }
 
@@ -128,8 +145,10 @@ int mv_region_create(struct mv_machine *machine, const struct mv_region_options 
     struct mv_region *region = calloc(1, sizeof *region);
     if (region) {
         region->name = strdup(name);
+        region->owner = options->owner ? strdup(options->owner) : NULL;
     }
-    if (!region || !region->name) {
+    if (!region || !region->name || (options->owner && !region->owner)) {
+        free(region ? region->name : NULL);
         free(region);
         return error_set(err, -ENOMEM, "no-memory", name, "region %s: out of memory", name);
     }
@@ -139,6 +158,8 @@ int mv_region_create(struct mv_machine *machine, const struct mv_region_options 
     region->state = (struct region_state){
         .enabled = true,
         .readonly = options->readonly,
+        .nonvolatile = options->nonvolatile,
+        .rom_mode = options->kind == MV_REGION_ROM_DEVICE,
         .size_bytes = options->size_bytes,
     };
     CDS_INIT_LIST_HEAD(&region->children);
@@ -156,17 +177,11 @@ struct mv_region *mv_region_get(struct mv_region *region)
 
 static void drop_backing(struct mv_region *region)
 {
-    switch (region->kind) {
-    case MV_REGION_CONTAINER: break;
-    case MV_REGION_RAM:
-    case MV_REGION_ROM: mv_block_put(region->ram.block); break;
-    case MV_REGION_MMIO:
-        if (region->mmio.release) {
-            region->mmio.release(region->mmio.opaque);
-        }
-        break;
-    case MV_REGION_ALIAS: mv_region_put(region->alias.target); break;
+    if (region->mmio.release) {
+        region->mmio.release(region->mmio.opaque);
     }
+    mv_block_put(region->ram.block);
+    mv_region_put(region->alias.target);
 }
 
 /* The last reference is gone, and the control lock is held: let nobody find the region from now on. */
@@ -210,6 +225,7 @@ void mv_region_put(struct mv_region *region)
     if (last) {
         drop_backing(region);
         free(region->name);
+        free(region->owner);
         free(region);
         machine_put(machine);
     }
@@ -253,8 +269,10 @@ const char *mv_region_type(const struct mv_region *region)
         region = region->alias.target;
     }
     switch (region->kind) {
-    case MV_REGION_RAM: return "ram";
+    case MV_REGION_RAM: return region->state.readonly ? "rom" : "ram";
     case MV_REGION_ROM: return "rom";
+    case MV_REGION_ROM_DEVICE: return region->state.rom_mode ? "romd" : "i/o";
+    case MV_REGION_RAM_DEVICE: return "ramd";
     case MV_REGION_CONTAINER:
     case MV_REGION_MMIO:
     case MV_REGION_ALIAS: break;
@@ -264,7 +282,7 @@ const char *mv_region_type(const struct mv_region *region)
 
 void *mv_region_opaque(const struct mv_region *region)
 {
-    return region->kind == MV_REGION_MMIO ? region->mmio.opaque : NULL;
+    return kind_has_ops(region->kind) ? region->mmio.opaque : NULL;
 }
 
 /* --- editing ----------------------------------------------------------------------------------------------------
@@ -527,9 +545,46 @@ int mv_region_set_readonly(struct mv_region *region, bool readonly, struct mv_er
     return edit_end(region->machine, rc, err);
 }
 
+int mv_region_set_nonvolatile(struct mv_region *region, bool nonvolatile, struct mv_error *err)
+{
+    int rc = mv_machine_begin(region->machine, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (region->state.nonvolatile != nonvolatile) {
+        rc = edit_record(region, err);
+        if (rc == 0) {
+            mark_all(region);
+            region->state.nonvolatile = nonvolatile;
+            mark_all(region);
+        }
+    }
+    return edit_end(region->machine, rc, err);
+}
+
+int mv_region_set_rom_mode(struct mv_region *region, bool rom_mode, struct mv_error *err)
+{
+    if (region->kind != MV_REGION_ROM_DEVICE) {
+        return bad_region(err, region->name, "only a ROM device has a ROM mode");
+    }
+    int rc = mv_machine_begin(region->machine, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (region->state.rom_mode != rom_mode) {
+        rc = edit_record(region, err);
+        if (rc == 0) {
+            mark_all(region);
+            region->state.rom_mode = rom_mode;
+            mark_all(region);
+        }
+    }
+    return edit_end(region->machine, rc, err);
+}
+
 int mv_region_set_size(struct mv_region *region, uint64_t size_bytes, struct mv_error *err)
 {
-    if (region_is_memory(region) && !fits_block(region->ram.block, region->ram.offset, size_bytes)) {
+    if (region_has_block(region) && !fits_block(region->ram.block, region->ram.offset, size_bytes)) {
         return bad_region(err, region->name, "it cannot be larger than what its block has");
     }
     int rc = mv_machine_begin(region->machine, err);
@@ -567,4 +622,69 @@ int mv_region_set_target_offset(struct mv_region *alias, uint64_t offset, struct
         }
     }
     return edit_end(alias->machine, rc, err);
+}
+
+/* --- describing
+ * ------------------------------------------------------------------------------------------------------ */
+
+void mv_region_info(struct mv_region *region, struct mv_region_info *ret)
+{
+    machine_lock(region->machine);
+    const struct region_state *state = &region->state;
+    *ret = (struct mv_region_info){
+        .name = region->name,
+        .owner = region->owner,
+        .kind = region->kind,
+        .size_bytes = state->size_bytes,
+        .enabled = state->enabled,
+        .readonly = state->readonly,
+        .nonvolatile = state->nonvolatile,
+        .rom_mode = state->rom_mode,
+        .container = state->container,
+        .offset = state->container ? state->address : 0,
+        .priority = state->container ? state->priority : 0,
+        .target = region->alias.target,
+        .target_offset_bytes = state->target_offset,
+    };
+    machine_unlock(region->machine);
+}
+
+/* By address, then by rank; for qsort. */
+static int compare_places(const void *a, const void *b)
+{
+    const struct region_state *x = &(*(struct mv_region *const *)a)->state;
+    const struct region_state *y = &(*(struct mv_region *const *)b)->state;
+    if (x->address != y->address) {
+        return x->address < y->address ? -1 : 1;
+    }
+    if (x->priority != y->priority) {
+        return x->priority > y->priority ? -1 : 1;
+    }
+    return x->order > y->order ? -1 : 1;
+}
+
+int mv_region_each_child(struct mv_region *container, bool (*each)(void *opaque, struct mv_region *child),
+                         void *opaque)
+{
+    int rc = 0;
+    size_t count = 0;
+    struct mv_region *child;
+    machine_lock(container->machine);
+    cds_list_for_each_entry (child, &container->children, sibling) {
+        count++;
+    }
+    struct mv_region **children = count > 0 ? malloc(count * sizeof(struct mv_region *)) : NULL;
+    if (count > 0 && !children) {
+        rc = -ENOMEM;
+    } else if (count > 0) {
+        size_t i = 0;
+        cds_list_for_each_entry (child, &container->children, sibling) {
+            children[i++] = child;
+        }
+        qsort(children, count, sizeof(struct mv_region *), compare_places);
+        for (i = 0; i < count && each(opaque, children[i]); i++) {}
+    }
+    free(children);
+    machine_unlock(container->machine);
+    return rc;
 }

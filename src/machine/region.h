@@ -23,6 +23,8 @@ struct region_state {
     uint64_t order; /* among equal priorities the greater is on top: it was added later */
     bool enabled;
     bool readonly;
+    bool nonvolatile;
+    bool rom_mode; /* ROM_DEVICE */
     uint64_t size_bytes;
     uint64_t target_offset; /* ALIAS */
 };
@@ -48,26 +50,28 @@ struct mv_region {
     struct cds_list_head deferred_link; /* in the machine's deferred, while deferred_puts > 0 */
     unsigned deferred_puts;
     uint64_t visit; /* see struct mv_machine */
-    union {
-        struct {
-            struct mv_block *block;
-            uint64_t offset;
-        } ram; /* RAM and ROM */
-        struct {
-            const struct mv_mmio_ops *ops; /* NULL: a reservation */
-            void *opaque;
-            void (*release)(void *opaque);
-        } mmio;
-        struct {
-            struct mv_region *target;
-            struct cds_list_head link;
-        } alias;
-    };
+    char *owner;    /* or NULL */
+
+    struct {
+        struct mv_block *block;
+        uint64_t offset;
+    } ram; /* RAM, ROM, ROM_DEVICE, RAM_DEVICE */
+    struct {
+        const struct mv_mmio_ops *ops; /* NULL: a reservation */
+        void *opaque;
+        const void *device;
+        void (*release)(void *opaque);
+    } mmio; /* MMIO, ROM_DEVICE; RAM_DEVICE has handlers of our own */
+    struct {
+        struct mv_region *target;
+        struct cds_list_head link;
+    } alias;
 };
 
-static inline bool region_is_memory(const struct mv_region *region)
+/* Whether it has a piece of a block. */
+static inline bool region_has_block(const struct mv_region *region)
 {
-    return region->kind == MV_REGION_RAM || region->kind == MV_REGION_ROM;
+    return region->ram.block != NULL;
 }
 
 /*
@@ -88,7 +92,7 @@ static inline struct mv_region *region_of_node(struct itree_node *by_address)
 void region_link(struct mv_region *region);
 void region_unlink(struct mv_region *region);
 
-/* The host byte of a RAM or ROM region's offset. */
+/* The host byte of an offset, in a region that has a block. */
 unsigned char *region_host(const struct mv_region *region, uint64_t offset);
 
 #endif

@@ -21,7 +21,7 @@ struct stroke {
     struct itree_node node; /* its range */
     struct mv_region *region;
     uint64_t offset;
-    bool readonly;
+    struct rights rights;
 };
 
 #define CHUNK_STROKES 32
@@ -82,7 +82,8 @@ static struct stroke *canvas_stroke(struct canvas *canvas)
 /* --- drawing
  * ------------------------------------------------------------------------------------------------------- */
 
-static int draw_gap(struct canvas *canvas, struct mv_region *region, struct mv_range gap, wide base, bool readonly)
+static int draw_gap(struct canvas *canvas, struct mv_region *region, struct mv_range gap, wide base,
+                    struct rights rights)
 {
     struct stroke *stroke = canvas_stroke(canvas);
     if (!stroke) {
@@ -92,14 +93,15 @@ static int draw_gap(struct canvas *canvas, struct mv_region *region, struct mv_r
     stroke->node.last = gap.last;
     stroke->region = region;
     stroke->offset = (uint64_t)((wide)gap.first - base);
-    stroke->readonly = readonly;
+    stroke->rights = rights;
     itree_insert(&canvas->strokes, &stroke->node);
     canvas->count++;
     return 0;
 }
 
 /* Draw a region that answers into what is still free of `clip`. */
-static int draw(struct canvas *canvas, struct mv_region *region, struct mv_range clip, wide base, bool readonly)
+static int draw(struct canvas *canvas, struct mv_region *region, struct mv_range clip, wide base,
+                struct rights rights)
 {
     uint64_t first = clip.first;
     struct itree_node *in_the_way = itree_first_overlap(&canvas->strokes, clip.first, clip.last);
@@ -107,7 +109,7 @@ static int draw(struct canvas *canvas, struct mv_region *region, struct mv_range
         /* Gaps go in before it: the one after it in order is found first. */
         struct itree_node *next = itree_next_overlap(in_the_way, clip.first, clip.last);
         if (in_the_way->first > first) {
-            int rc = draw_gap(canvas, region, (struct mv_range){first, in_the_way->first - 1}, base, readonly);
+            int rc = draw_gap(canvas, region, (struct mv_range){first, in_the_way->first - 1}, base, rights);
             if (rc < 0) {
                 return rc;
             }
@@ -118,7 +120,7 @@ static int draw(struct canvas *canvas, struct mv_region *region, struct mv_range
         first = in_the_way->last + 1;
         in_the_way = next;
     }
-    return draw_gap(canvas, region, (struct mv_range){first, clip.last}, base, readonly);
+    return draw_gap(canvas, region, (struct mv_range){first, clip.last}, base, rights);
 }
 
 /* What of `clip` a region of this size at `base` can show. */
@@ -191,10 +193,11 @@ static int push_children(struct canvas *canvas, struct mv_region *container, str
     return 0;
 }
 
-static int visit(struct canvas *canvas, struct mv_region *region, wide base, struct mv_range clip, bool readonly);
+static int visit(struct canvas *canvas, struct mv_region *region, wide base, struct mv_range clip,
+                 struct rights rights);
 
 static int visit_children(struct canvas *canvas, struct mv_region *region, wide base, struct mv_range clip,
-                          bool readonly)
+                          struct rights rights)
 {
     struct mv_range inside = {(uint64_t)((wide)clip.first - base), (uint64_t)((wide)clip.last - base)};
     size_t from = canvas->stack_count;
@@ -202,14 +205,15 @@ static int visit_children(struct canvas *canvas, struct mv_region *region, wide 
     size_t to = canvas->stack_count;
     for (size_t i = from; rc == 0 && i < to; i++) {
         struct mv_region *child = canvas->stack[i];
-        rc = visit(canvas, child, base + (wide)child->state.address, clip, readonly);
+        rc = visit(canvas, child, base + (wide)child->state.address, clip, rights);
     }
     canvas->stack_count = from;
     return rc;
 }
 
 /* `base` is where the region's offset 0 would be. */
-static int visit(struct canvas *canvas, struct mv_region *region, wide base, struct mv_range clip, bool readonly)
+static int visit(struct canvas *canvas, struct mv_region *region, wide base, struct mv_range clip,
+                 struct rights rights)
 {
     const struct region_state *state = &region->state;
     if (!state->enabled || !clip_to(clip, base, state->size_bytes, &clip)) {
@@ -219,14 +223,15 @@ static int visit(struct canvas *canvas, struct mv_region *region, wide base, str
         return -ELOOP;
     }
     canvas->depth++;
-    readonly = readonly || state->readonly || region->kind == MV_REGION_ROM;
+    rights.readonly = rights.readonly || state->readonly || region->kind == MV_REGION_ROM;
+    rights.nonvolatile = rights.nonvolatile || state->nonvolatile;
     int rc = 0;
     if (region->kind == MV_REGION_ALIAS) {
-        rc = visit(canvas, region->alias.target, base - (wide)state->target_offset, clip, readonly);
+        rc = visit(canvas, region->alias.target, base - (wide)state->target_offset, clip, rights);
     } else {
-        rc = visit_children(canvas, region, base, clip, readonly);
+        rc = visit_children(canvas, region, base, clip, rights);
         if (rc == 0 && region->kind != MV_REGION_CONTAINER) {
-            rc = draw(canvas, region, clip, base, readonly);
+            rc = draw(canvas, region, clip, base, rights);
         }
     }
     canvas->depth--;
@@ -238,7 +243,7 @@ static int visit(struct canvas *canvas, struct mv_region *region, wide base, str
 
 static bool continues(const struct drawn *a, const struct stroke *b)
 {
-    return a->range.last + 1 == b->node.first && a->region == b->region && a->readonly == b->readonly &&
+    return a->range.last + 1 == b->node.first && a->region == b->region && rights_equal(a->rights, b->rights) &&
            a->offset + (a->range.last - a->range.first) + 1 == b->offset;
 }
 
@@ -263,7 +268,7 @@ static int finish_picture(const struct canvas *canvas, struct picture *ret)
                 .range = {node->first, node->last},
                 .region = stroke->region,
                 .offset = stroke->offset,
-                .readonly = stroke->readonly,
+                .rights = stroke->rights,
             };
         }
     }
@@ -274,7 +279,7 @@ int render(struct mv_region *root, struct mv_range clip, struct picture *ret)
 {
     struct canvas canvas;
     canvas_init(&canvas);
-    int rc = visit(&canvas, root, 0, clip, false);
+    int rc = visit(&canvas, root, 0, clip, (struct rights){false, false});
     if (rc == 0) {
         rc = finish_picture(&canvas, ret);
     }

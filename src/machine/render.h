@@ -9,12 +9,23 @@
 /* How deep containers and aliases may nest. */
 #define RENDER_DEPTH_MAX 512
 
+/* What is decided on the way down to a region: each is set if it is set anywhere on the way. */
+struct rights {
+    bool readonly;
+    bool nonvolatile;
+};
+
+static inline bool rights_equal(struct rights a, struct rights b)
+{
+    return a.readonly == b.readonly && a.nonvolatile == b.nonvolatile;
+}
+
 /* One range of the picture. */
 struct drawn {
     struct mv_range range;
     struct mv_region *region; /* borrowed from the tree */
     uint64_t offset;
-    bool readonly;
+    struct rights rights;
 };
 
 /* Sorted, not overlapping; neighbours that could be one are one. The caller frees `items`. */

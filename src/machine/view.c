@@ -5,18 +5,22 @@
 
 #include "machine/flat.h"
 
-struct section *section_create(struct mv_region *region, struct mv_range range, uint64_t offset, bool readonly)
+struct section *section_create(struct mv_region *region, struct mv_range range, uint64_t offset,
+                               struct rights rights)
 {
     struct section *section = malloc(sizeof *section);
     if (!section) {
         return NULL;
     }
-    bool memory = region_is_memory(region);
+    /* A ROM device out of ROM mode has its bytes, but shows them to nobody. */
+    bool has_host = region_has_block(region) && (region->kind != MV_REGION_ROM_DEVICE || region->state.rom_mode);
     *section = (struct section){
         .range = range,
-        .host_delta = memory ? hva_of(region_host(region, offset)).raw - range.first : 0,
-        .is_memory = memory,
-        .readonly = readonly,
+        .host_delta = has_host ? hva_of(region_host(region, offset)).raw - range.first : 0,
+        .has_host = has_host,
+        .direct_read = has_host && region->kind != MV_REGION_RAM_DEVICE,
+        .direct_write = region->kind == MV_REGION_RAM && !rights.readonly,
+        .rights = rights,
         .region = mv_region_get(region),
         .offset = offset,
     };
@@ -46,8 +50,11 @@ void section_describe(const struct section *section, struct mv_section *ret)
         .range = section->range,
         .region = section->region,
         .offset = section->offset,
-        .readonly = section->readonly,
-        .hva = section->is_memory ? hva_of(section_host(section, section->range.first)) : mv_hva(0),
+        .readonly = section->rights.readonly,
+        .nonvolatile = section->rights.nonvolatile,
+        .writable =
+            section->direct_write || (section->region->kind == MV_REGION_RAM_DEVICE && !section->rights.readonly),
+        .hva = section->has_host ? hva_of(section_host(section, section->range.first)) : mv_hva(0),
     };
 }
 
@@ -59,7 +66,7 @@ bool view_check(const struct mv_view *view)
         return false;
     }
     for (const struct section *s = view_next(view, 0); s;) {
-        if (s->range.first > s->range.last || s->is_memory != region_is_memory(s->region)) {
+        if (s->range.first > s->range.last || (s->has_host && !region_has_block(s->region))) {
             return false;
         }
         if (before && (before->range.last >= s->range.first || section_continues(before, s))) {

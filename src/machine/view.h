@@ -12,6 +12,7 @@
 #include "base/range.h"
 #include "machine/pmap.h"
 #include "machine/region.h"
+#include "machine/render.h"
 
 struct flat;
 
@@ -21,9 +22,11 @@ struct flat;
  */
 struct section {
     struct mv_range range;
-    uint64_t host_delta; /* RAM and ROM: host_delta + address is the host address of the byte, modulo 2^64 */
-    bool is_memory;      /* RAM or ROM */
-    bool readonly;
+    uint64_t host_delta; /* host_delta + address is the host address of the byte, modulo 2^64 */
+    bool has_host;       /* there are such bytes: a guest may be given them by a slot */
+    bool direct_read;    /* reads are copies of them; else a handler is called */
+    bool direct_write;   /* the same for writes */
+    struct rights rights;
     struct mv_region *region;
     uint64_t offset;      /* in the region, of range.first */
     uint64_t version;     /* of the view that showed it first */
@@ -72,18 +75,19 @@ static inline unsigned char *section_host(const struct section *section, uint64_
 static inline bool section_equal(const struct section *a, const struct section *b)
 {
     return range_equal(a->range, b->range) && a->region == b->region && a->offset == b->offset &&
-           a->readonly == b->readonly;
+           rights_equal(a->rights, b->rights) && a->has_host == b->has_host;
 }
 
 /* Whether b goes on where a ends, so that the two are one section. */
 static inline bool section_continues(const struct section *a, const struct section *b)
 {
-    return a->range.last + 1 == b->range.first && a->region == b->region && a->readonly == b->readonly &&
+    return a->range.last + 1 == b->range.first && a->region == b->region && rights_equal(a->rights, b->rights) &&
            a->offset + (a->range.last - a->range.first) + 1 == b->offset;
 }
 
 /* A new section, with a reference to its region, and nothing linked. NULL when out of memory. */
-struct section *section_create(struct mv_region *region, struct mv_range range, uint64_t offset, bool readonly);
+struct section *section_create(struct mv_region *region, struct mv_range range, uint64_t offset,
+                               struct rights rights);
 void section_destroy(struct section *section);
 void section_free_list(struct section *list);
 

@@ -198,8 +198,8 @@ static void the_check_sees_what_is_wrong(void **state)
     rig_open(&rig);
     struct mv_region *r = ram(&rig, "r", 0x10000);
     struct mv_region *d = reservation(&rig, "d", 0x10000);
-    struct section *a = section_create(r, (struct mv_range){0, 0xfff}, 0, false);
-    struct section *b = section_create(d, (struct mv_range){0x1000, 0x1fff}, 0, false);
+    struct section *a = section_create(r, (struct mv_range){0, 0xfff}, 0, (struct rights){false, false});
+    struct section *b = section_create(d, (struct mv_range){0x1000, 0x1fff}, 0, (struct rights){false, false});
     struct pmap_edit edit = pmap_edit_begin(&PMAP_EMPTY, 1);
     assert_int_equal(pmap_set(&edit, a->range, a), 0);
     assert_int_equal(pmap_set(&edit, b->range, b), 0);
@@ -215,15 +215,12 @@ static void the_check_sees_what_is_wrong(void **state)
     b->range.first = 0xfff; /* they overlap */
     assert_false(view_check(&view));
     *b = good_b;
-    a->is_memory = false;
-    assert_false(view_check(&view));
-    *a = good_a;
-    b->is_memory = true;
+    b->has_host = true;
     assert_false(view_check(&view));
     *b = good_b;
     b->region = r; /* the two could be one */
     b->offset = 0x1000;
-    b->is_memory = true;
+    b->has_host = true;
     assert_false(view_check(&view));
     *b = good_b;
     pmap_edit_abort(&edit);
@@ -255,7 +252,7 @@ static void sections_are_equal_in_all(void **state)
     b.offset = 2;
     assert_false(section_equal(&a, &b));
     b = a;
-    b.readonly = true;
+    b.rights.readonly = true;
     assert_false(section_equal(&a, &b));
     mv_region_put(r);
     rig_close(&rig);

@@ -113,7 +113,7 @@ static bool section_slots(const struct slot_table *table, const struct mv_sectio
                           struct mv_slot *ret_all)
 {
     struct mv_range pages;
-    if (section->hva.raw == 0 || (section->readonly && !table->limits.readonly_slots) ||
+    if (section->hva.raw == 0 || (!section->writable && !table->limits.readonly_slots) ||
         !range_whole_pages(section->range, table->limits.page_bytes, &pages)) {
         return false;
     }
@@ -122,7 +122,7 @@ static bool section_slots(const struct slot_table *table, const struct mv_sectio
         return false; /* page and frame do not lie together: only the view can give it */
     }
     *ret_all = (struct mv_slot){
-        .flags = section->readonly ? KVM_MEM_READONLY : 0,
+        .flags = section->writable ? 0 : KVM_MEM_READONLY,
         .gpa = mv_gpa(pages.first),
         .size_bytes = range_size(pages),
         .hva = hva,
