@@ -7,8 +7,10 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "machine/flat.h"
 #include "machine/machine.h"
 #include "machine/render.h"
+#include "machine/space.h"
 
 struct heard {
     struct rig rig;
@@ -57,6 +59,9 @@ static void an_edit_is_a_transaction_of_its_own(void **state)
     put_in(h->rig.root, 0, ram(&h->rig, "r", 0x1000), 0);
     assert_journal(&h->journal, "w:begin\nw:+0-fff r@0\nw:prepare\nw:commit\n");
     assert_picture(h->rig.space, "0-fff r@0\n");
+    /* And leaves nothing to be done by the next. */
+    assert_int_equal(h->rig.space->flat->stale.count, 0);
+    assert_false(h->rig.machine->dirty);
 }
 
 static void only_the_outermost_commit_acts(void **state)

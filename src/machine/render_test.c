@@ -374,6 +374,60 @@ static void pieces_that_only_touch_are_not(void **state)
     mv_region_put(r);
 }
 
+/* The offsets fit, but there is a hole between: neither a new piece before it nor one after it grows over it. */
+static void what_only_seems_to_go_on(void **state)
+{
+    struct rig *rig = *state;
+    struct mv_error err;
+    struct mv_region *r = ram(rig, "r", 0x4000);
+    put_in(rig->root, 0x1000, alias_of(rig, "a", r, 0x0000, 0x1000), 0);
+    put_in(rig->root, 0x3000, alias_of(rig, "b", r, 0x1000, 0x1000), 0);
+    const char *picture = "1000-1fff r@0\n"
+                          "3000-3fff r@1000\n";
+    assert_picture(rig->space, picture);
+    struct mv_region *x = put_in(rig->root, 0x1000, reservation(rig, "x", 0x2000), 1);
+    assert_picture(rig->space, "1000-2fff x@0\n"
+                               "3000-3fff r@1000\n");
+    assert_int_equal(mv_region_remove(x, &err), 0);
+    assert_picture(rig->space, picture);
+    x = put_in(rig->root, 0x2000, reservation(rig, "x", 0x2000), 1);
+    assert_picture(rig->space, "1000-1fff r@0\n"
+                               "2000-3fff x@0\n");
+    assert_int_equal(mv_region_remove(x, &err), 0);
+    assert_picture(rig->space, picture);
+    mv_region_put(r);
+}
+
+/* The pieces are edited one by one: each commit joins what it drew to what was there. */
+static void pieces_join_what_is_there(void **state)
+{
+    struct rig *rig = *state;
+    struct mv_error err;
+    struct mv_region *r = ram(rig, "r", 0x5000);
+    struct mv_region *pieces[5];
+    static const unsigned order[] = {1, 3, 0, 4, 2};
+    for (unsigned i = 0; i < 5; i++) {
+        unsigned k = order[i];
+        pieces[k] = put_in(rig->root, k * 0x1000, alias_of(rig, "p", r, k * UINT64_C(0x1000), 0x1000), 0);
+    }
+    assert_picture(rig->space, "0-4fff r@0\n");
+    assert_int_equal(mv_region_set_readonly(pieces[2], true, &err), 0);
+    assert_picture(rig->space, "0-1fff r@0\n"
+                               "2000-2fff r@2000 ro\n"
+                               "3000-4fff r@3000\n");
+    assert_int_equal(mv_region_set_readonly(pieces[1], true, &err), 0);
+    assert_int_equal(mv_region_set_readonly(pieces[3], true, &err), 0);
+    assert_picture(rig->space, "0-fff r@0\n"
+                               "1000-3fff r@1000 ro\n"
+                               "4000-4fff r@4000\n");
+    assert_int_equal(mv_region_set_enabled(pieces[2], false, &err), 0);
+    assert_int_equal(mv_region_set_readonly(pieces[1], false, &err), 0);
+    assert_picture(rig->space, "0-1fff r@0\n"
+                               "3000-3fff r@3000 ro\n"
+                               "4000-4fff r@4000\n");
+    mv_region_put(r);
+}
+
 /* --- the ends of the space ----------------------------------------------------------------------- */
 
 static void a_region_can_be_as_large_as_the_space(void **state)
@@ -502,6 +556,8 @@ int main(void)
         test(a_rom_is_readonly_with_all_below_it),
         test(pieces_that_continue_each_other_are_one),
         test(pieces_that_only_touch_are_not),
+        test(what_only_seems_to_go_on),
+        test(pieces_join_what_is_there),
         test(a_region_can_be_as_large_as_the_space),
         test(what_passes_the_end_is_cut),
         test(addresses_do_not_wrap),

@@ -25,12 +25,26 @@
 
 #include "tests/model/region_model.h"
 
+static uint64_t seed;
+static unsigned episode, step;
+
+#define CHECK(condition)                                                                                          \
+    do {                                                                                                          \
+        if (!(condition)) {                                                                                       \
+            printf("# MEMVIRT_SEED=0x%" PRIx64 ", episode %u, step %u\n", seed, episode, step);                   \
+            fail_msg("%s", #condition);                                                                           \
+        }                                                                                                         \
+    } while (0)
+
+#include "tests/conform/shadow.h"
+
 #define TOP UINT64_MAX
 #define ROOTS 2
+#define SPACES 3 /* the last one shows a root that another one shows as well */
+#define KEPT 3   /* old views that are kept for a while */
 #define REGIONS 64
 #define BLOCK_BYTES 0x2000 /* of each RAM and ROM */
-#define SECTIONS_MAX 512
-#define UNFOLDED_MAX 300 /* nodes of a tree, those seen through aliases counted each time */
+#define UNFOLDED_MAX 300   /* nodes of a tree, those seen through aliases counted each time */
 #define EPISODES 150
 #define STEPS 150
 
@@ -86,21 +100,18 @@ static uint64_t any_size(enum model_kind kind)
 
 /* --- the world: a machine, and the model of it --------------------------------------------------- */
 
-/* What a listener has made of what it was told. */
-struct shadow {
-    struct mv_section now[SECTIONS_MAX], before[SECTIONS_MAX];
-    size_t count, count_before;
-    bool begun, added;  /* within a commit; an addition or a nop was told */
-    uint64_t next;      /* no section may be told below this */
-    bool full;          /* ... and none at all: the last one ended the space */
-    bool refuse, asked; /* for prepare */
-};
-
 /* The part of a model that is used: quicker to copy than all of it. */
 struct model_copy {
     int nregions;
     uint64_t clock;
     struct model_region region[REGIONS];
+};
+
+/* A view that was borrowed, and what it showed then. */
+struct kept {
+    const struct mv_view *view;
+    struct mv_section sections[SECTIONS_MAX];
+    size_t count;
 };
 
 struct world {
@@ -110,22 +121,14 @@ struct world {
     unsigned char memory[REGIONS][BLOCK_BYTES]; /* what RAM and ROM should have */
     uint64_t hva[REGIONS];
     unsigned released[REGIONS];
-    struct mv_space *spaces[ROOTS];
-    struct shadow shadows[ROOTS];
-    struct mv_listener *listeners[ROOTS];
+    struct mv_space *spaces[SPACES];
+    int roots[SPACES];
+    struct shadow shadows[SPACES];
+    struct mv_listener *listeners[SPACES];
+    struct kept kept[KEPT];
 };
 
 static struct world w;
-static uint64_t seed;
-static unsigned episode, step;
-
-#define CHECK(condition)                                                                                          \
-    do {                                                                                                          \
-        if (!(condition)) {                                                                                       \
-            printf("# MEMVIRT_SEED=0x%" PRIx64 ", episode %u, step %u\n", seed, episode, step);                   \
-            fail_msg("%s", #condition);                                                                           \
-        }                                                                                                         \
-    } while (0)
 
 static void keep(struct model_copy *ret)
 {
@@ -281,7 +284,21 @@ static enum model_kind any_kind(void)
     return kinds[any(sizeof kinds / sizeof kinds[0])];
 }
 
-static const struct mv_listener_ops shadow_ops;
+static void open_space(int i, int root)
+{
+    struct mv_error err;
+    const struct mv_listener_ops *ops = any(2) ? &shadow_ops : &shadow_ops_without_nop;
+    w.roots[i] = root;
+    CHECK(mv_space_create(w.machine, "space", w.regions[root], &w.spaces[i], &err) == 0);
+    CHECK(mv_listener_create(w.spaces[i], ops, &w.shadows[i], (int)any(3), &w.listeners[i], &err) == 0);
+}
+
+static void close_space(int i)
+{
+    mv_listener_destroy(w.listeners[i]);
+    CHECK(w.shadows[i].count == 0);
+    mv_space_destroy(w.spaces[i]);
+}
 
 static void open_world(void)
 {
@@ -296,19 +313,51 @@ static void open_world(void)
         kind = any_kind();
         make_region(kind, any_size(kind));
     }
-    for (int i = 0; i < ROOTS; i++) {
-        CHECK(mv_space_create(w.machine, "space", w.regions[i], &w.spaces[i], &err) == 0);
-        CHECK(mv_listener_create(w.spaces[i], &shadow_ops, &w.shadows[i], (int)any(3), &w.listeners[i], &err) ==
-              0);
+    for (int i = 0; i < SPACES; i++) {
+        open_space(i, i % ROOTS);
+    }
+}
+
+/* Whatever was committed since, a borrowed view shows what it showed, and it can be used. */
+static void let_go(struct kept *kept)
+{
+    struct mv_section s;
+    uint64_t address = 0;
+    if (!kept->view) {
+        return;
+    }
+    CHECK(mv_view_count(kept->view) == kept->count);
+    for (size_t i = 0; i < kept->count; i++) {
+        CHECK(mv_view_next(kept->view, mv_gpa(address), &s));
+        CHECK(same_section(&s, &kept->sections[i]));
+        if (s.hva.raw) {
+            (void)*(volatile unsigned char *)(uintptr_t)s.hva.raw;
+        }
+        address = s.range.last + 1;
+    }
+    mv_view_release(kept->view);
+    kept->view = NULL;
+}
+
+static void borrow(struct kept *kept, struct mv_space *space)
+{
+    uint64_t address = 0;
+    kept->view = mv_space_view(space);
+    kept->count = mv_view_count(kept->view);
+    CHECK(kept->count <= SECTIONS_MAX);
+    for (size_t i = 0; i < kept->count; i++) {
+        CHECK(mv_view_next(kept->view, mv_gpa(address), &kept->sections[i]));
+        address = kept->sections[i].range.last + 1;
     }
 }
 
 static void close_world(void)
 {
-    for (int i = 0; i < ROOTS; i++) {
-        mv_listener_destroy(w.listeners[i]);
-        CHECK(w.shadows[i].count == 0);
-        mv_space_destroy(w.spaces[i]);
+    for (int i = 0; i < SPACES; i++) {
+        close_space(i);
+    }
+    for (int i = 0; i < KEPT; i++) {
+        let_go(&w.kept[i]);
     }
     for (int id = 0; id < REGIONS; id++) {
         mv_region_put(w.regions[id]);
@@ -319,121 +368,6 @@ static void close_world(void)
         CHECK(w.released[id] == (kind == MODEL_MMIO || kind == MODEL_RESERVATION));
     }
 }
-
-/* --- the shadow ---------------------------------------------------------------------------------- */
-
-static bool same_section(const struct mv_section *a, const struct mv_section *b)
-{
-    return a->range.first == b->range.first && a->range.last == b->range.last && a->region == b->region &&
-           a->offset == b->offset && a->readonly == b->readonly && a->hva.raw == b->hva.raw;
-}
-
-/* The index of the first section that ends at `address` or after it. */
-static size_t shadow_index(const struct shadow *s, uint64_t address)
-{
-    size_t i = 0;
-    while (i < s->count && s->now[i].range.last < address) {
-        i++;
-    }
-    return i;
-}
-
-static void shadow_begin(void *opaque)
-{
-    struct shadow *s = opaque;
-    CHECK(!s->begun);
-    s->begun = true;
-    s->added = s->full = false;
-    s->next = 0;
-    memcpy(s->before, s->now, s->count * sizeof s->now[0]);
-    s->count_before = s->count;
-}
-
-static void in_order(struct shadow *s, const struct mv_section *section)
-{
-    CHECK(s->begun && !s->full && section->range.first >= s->next);
-    s->full = section->range.last == TOP;
-    s->next = section->range.last + 1;
-}
-
-static void shadow_del(void *opaque, const struct mv_section *section)
-{
-    struct shadow *s = opaque;
-    CHECK(!s->added);
-    in_order(s, section);
-    size_t i = shadow_index(s, section->range.first);
-    CHECK(i < s->count && same_section(&s->now[i], section));
-    memmove(&s->now[i], &s->now[i + 1], (s->count - i - 1) * sizeof s->now[0]);
-    s->count--;
-}
-
-static void first_of_what_is_there(struct shadow *s)
-{
-    if (!s->added) {
-        s->added = true;
-        s->full = false;
-        s->next = 0;
-    }
-}
-
-static void shadow_add(void *opaque, const struct mv_section *section)
-{
-    struct shadow *s = opaque;
-    first_of_what_is_there(s);
-    in_order(s, section);
-    size_t i = shadow_index(s, section->range.first);
-    CHECK(i == s->count || s->now[i].range.first > section->range.last);
-    CHECK(s->count < SECTIONS_MAX);
-    memmove(&s->now[i + 1], &s->now[i], (s->count - i) * sizeof s->now[0]);
-    s->now[i] = *section;
-    s->count++;
-}
-
-static void shadow_nop(void *opaque, const struct mv_section *section)
-{
-    struct shadow *s = opaque;
-    first_of_what_is_there(s);
-    in_order(s, section);
-    size_t i = shadow_index(s, section->range.first);
-    CHECK(i < s->count && same_section(&s->now[i], section));
-}
-
-static int shadow_prepare(void *opaque, struct mv_error *err)
-{
-    struct shadow *s = opaque;
-    CHECK(s->begun);
-    s->asked = true;
-    if (s->refuse && err) {
-        *err = (struct mv_error){.code = -EIO, .reason = "refused", .text = "refused"};
-    }
-    return s->refuse ? -EIO : 0;
-}
-
-static void shadow_commit(void *opaque)
-{
-    struct shadow *s = opaque;
-    CHECK(s->begun && !s->refuse);
-    s->begun = false;
-}
-
-static void shadow_abort(void *opaque)
-{
-    struct shadow *s = opaque;
-    CHECK(s->begun);
-    s->begun = false;
-    memcpy(s->now, s->before, s->count_before * sizeof s->now[0]);
-    s->count = s->count_before;
-}
-
-static const struct mv_listener_ops shadow_ops = {
-    .begin = shadow_begin,
-    .region_del = shadow_del,
-    .region_add = shadow_add,
-    .region_nop = shadow_nop,
-    .prepare = shadow_prepare,
-    .commit = shadow_commit,
-    .abort = shadow_abort,
-};
 
 /* --- comparing ----------------------------------------------------------------------------------- */
 
@@ -617,14 +551,15 @@ static void compare_memory(void)
 static void compare_world(void)
 {
     static struct expected e;
-    for (int i = 0; i < ROOTS; i++) {
+    for (int i = 0; i < SPACES; i++) {
+        int root = w.roots[i];
         const struct mv_view *view = mv_space_view(w.spaces[i]);
-        e.count = model_flat(&w.model, i, 0, TOP, e.sections, SECTIONS_MAX);
+        e.count = model_flat(&w.model, root, 0, TOP, e.sections, SECTIONS_MAX);
         CHECK(e.count <= SECTIONS_MAX && !w.shadows[i].begun);
         compare_view(view, &e, &w.shadows[i]);
-        compare_window(view, i, near_an_edge(&e), 32);
-        compare_window(view, i, any(0x400), 16);
-        compare_window(view, i, TOP - any(0x100), 16);
+        compare_window(view, root, near_an_edge(&e), 32);
+        compare_window(view, root, any(0x400), 16);
+        compare_window(view, root, TOP - any(0x100), 16);
         mv_view_release(view);
         for (int k = 0; k < 6; k++) {
             compare_read(w.spaces[i], &e);
@@ -774,6 +709,15 @@ static void edit_both(bool alone)
 
 static unsigned ncommits, nfailed, nedits;
 
+static bool anybody_asked(void)
+{
+    bool asked = false;
+    for (int i = 0; i < SPACES; i++) {
+        asked = asked || w.shadows[i].asked;
+    }
+    return asked;
+}
+
 /* A transaction of some edits, nested at random. */
 static int transaction(void)
 {
@@ -792,7 +736,7 @@ static int transaction(void)
             CHECK(mv_machine_commit(w.machine, NULL) == 0);
             depth--;
         }
-        CHECK(!w.shadows[0].begun && !w.shadows[0].asked);
+        CHECK(!anybody_asked());
     }
     for (; depth > 1; depth--) {
         CHECK(mv_machine_commit(w.machine, NULL) == 0);
@@ -804,24 +748,44 @@ static int transaction(void)
     return rc;
 }
 
+static void change_who_looks(void)
+{
+    struct kept *kept = &w.kept[any(KEPT)];
+    let_go(kept);
+    if (any(4)) {
+        borrow(kept, w.spaces[any(SPACES)]);
+    }
+    if (any(8) == 0) {
+        int i = (int)any(SPACES);
+        close_space(i);
+        open_space(i, i < ROOTS ? i : (int)any(ROOTS));
+    }
+}
+
 static void one_step(void)
 {
-    struct shadow *refusing = &w.shadows[any(ROOTS)];
+    struct shadow *refusing = &w.shadows[any(SPACES)];
     refusing->refuse = any(4) == 0;
-    bool refuses = refusing->refuse;
-    w.shadows[0].asked = w.shadows[1].asked = false;
+    for (int i = 0; i < SPACES; i++) {
+        w.shadows[i].asked = false;
+    }
+    bool failed;
     if (any(3) == 0) {
         edit_both(true);
         nedits++;
-        nfailed += refusing->asked && refuses;
+        failed = refusing->refuse && refusing->asked;
     } else {
         int rc = transaction();
-        CHECK(rc == (refuses && refusing->asked ? -EIO : 0));
-        nfailed += rc < 0;
+        failed = rc < 0;
+        CHECK(rc == (refusing->refuse && refusing->asked ? -EIO : 0));
     }
-    ncommits += w.shadows[0].asked || w.shadows[1].asked;
+    nfailed += failed;
+    ncommits += anybody_asked();
     refusing->refuse = false;
     compare_world();
+    if (any(4) == 0) {
+        change_who_looks();
+    }
 }
 
 static void fill_world(void)
