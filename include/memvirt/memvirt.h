@@ -14,6 +14,7 @@
 #include <memvirt/listener.h>
 #include <memvirt/machine.h>
 #include <memvirt/paging.h>
+#include <memvirt/reader.h>
 #include <memvirt/region.h>
 #include <memvirt/space.h>
 #include <memvirt/types.h>

@@ -167,6 +167,33 @@ static inline void copy_simple(void *to, const void *from, size_t size)
     }
 }
 
+/* The other common case: a whole register of a device. */
+static inline bool is_simple_mmio(const struct section *s, uint64_t offset, size_t size)
+{
+    return !s->has_host && (s->region->mmio.simple_sizes & size) && is_aligned(offset, size);
+}
+
+static __attribute__((noinline)) enum mv_result read_register(const struct mv_region *region, uint64_t offset,
+                                                              void *ret_bytes, size_t size, struct mv_attrs attrs)
+{
+    uint64_t value = 0; /* its low bytes are its first: mmio_simple_sizes made sure */
+    enum mv_result result = region->mmio.ops->read(region->mmio.opaque, offset, (unsigned)size, &value, attrs);
+    copy_simple(ret_bytes, &value, size);
+    epoch_exit();
+    return result;
+}
+
+static __attribute__((noinline)) enum mv_result write_register(const struct mv_region *region, uint64_t offset,
+                                                               const void *bytes, size_t size,
+                                                               struct mv_attrs attrs)
+{
+    uint64_t value = 0;
+    copy_simple(&value, bytes, size);
+    enum mv_result result = region->mmio.ops->write(region->mmio.opaque, offset, (unsigned)size, value, attrs);
+    epoch_exit();
+    return result;
+}
+
 enum mv_result mv_space_read(struct mv_space *space, mv_gpa_t address, void *ret_bytes, size_t length,
                              struct mv_attrs attrs)
 {
@@ -178,6 +205,12 @@ enum mv_result mv_space_read(struct mv_space *space, mv_gpa_t address, void *ret
             copy_simple(ret_bytes, section_host(s, address.raw), length);
             epoch_exit();
             return MV_OK;
+        }
+        if (s) {
+            uint64_t offset = s->offset + (address.raw - s->range.first);
+            if (is_simple_mmio(s, offset, length)) {
+                return read_register(s->region, offset, ret_bytes, length, attrs); /* it leaves the epoch */
+            }
         }
         epoch_exit();
     }
@@ -196,6 +229,12 @@ enum mv_result mv_space_write(struct mv_space *space, mv_gpa_t address, const vo
             copy_simple(section_host(s, address.raw), bytes, length);
             epoch_exit();
             return MV_OK;
+        }
+        if (s) {
+            uint64_t offset = s->offset + (address.raw - s->range.first);
+            if (is_simple_mmio(s, offset, length)) {
+                return write_register(s->region, offset, bytes, length, attrs); /* it leaves the epoch */
+            }
         }
         epoch_exit();
     }

@@ -217,7 +217,7 @@ static void no_bytes_are_no_access(void **state)
     assert_int_equal(l->device.reads + l->device.writes, 0);
 }
 
-/* --- rights -------------------------------------------------------------------------------------- */
+/* --- rights ------------------------------------------------------------------------------------ */
 
 static void rom_is_written_by_a_loader_only(void **state)
 {
@@ -295,7 +295,7 @@ static void a_reservation_answers_nothing(void **state)
     assert_int_equal(set(l, 0x1180, bytes, 4), MV_DECODE_ERROR);
 }
 
-/* --- devices ------------------------------------------------------------------------------------- */
+/* --- devices ----------------------------------------------------------------------------------- */
 
 static void devices_hear_who_asks(void **state)
 {
@@ -324,7 +324,7 @@ static void results_are_collected(void **state)
     assert_int_equal(set(l, 0x320e, bytes, 4), MV_ACCESS_ERROR | MV_DECODE_ERROR);
 }
 
-/* --- holds --------------------------------------------------------------------------------------- */
+/* --- holds ------------------------------------------------------------------------------------- */
 
 static void a_hold_ends_with_its_section(void **state)
 {
@@ -369,7 +369,7 @@ static void only_memory_is_held(void **state)
     assert_int_equal(mv_space_hold(l->rig.space, mv_gpa(0x1000), 0, &hold), MV_DECODE_ERROR);
 }
 
-/* --- handlers that use the machine themselves ---------------------------------------------------- */
+/* --- handlers that use the machine themselves -------------------------------------------------- */
 
 struct reentrant {
     struct layout *layout;

@@ -105,13 +105,6 @@ static struct mv_view *new_view(struct flat *flat, uint64_t version)
     return view;
 }
 
-static void count_view(struct flat *flat)
-{
-    pthread_mutex_lock(&flat->borrow_lock);
-    flat->live_views++;
-    pthread_mutex_unlock(&flat->borrow_lock);
-}
-
 static void free_flat(struct flat *flat)
 {
     struct mv_machine *machine = flat->machine;
@@ -213,6 +206,25 @@ void flat_release(struct mv_view *view)
         free_view(unneeded);
         unneeded = next;
     }
+}
+
+void flat_add_reader(struct flat *flat, struct mv_reader *reader)
+{
+    pthread_mutex_lock(&flat->borrow_lock);
+    reader->next = flat->readers;
+    flat->readers = reader;
+    pthread_mutex_unlock(&flat->borrow_lock);
+}
+
+void flat_remove_reader(struct flat *flat, struct mv_reader *reader)
+{
+    pthread_mutex_lock(&flat->borrow_lock);
+    struct mv_reader **link = &flat->readers;
+    while (*link != reader) {
+        link = &(*link)->next;
+    }
+    *link = reader->next;
+    pthread_mutex_unlock(&flat->borrow_lock);
 }
 
 /* --- making and ending
@@ -517,6 +529,17 @@ static void forget_making(struct flat *flat)
     flat->removed.count = flat->added.count = 0;
 }
 
+static void publish(struct flat *flat, struct mv_view *view)
+{
+    pthread_mutex_lock(&flat->borrow_lock);
+    flat->live_views++;
+    epoch_publish(flat->view, view);
+    for (struct mv_reader *reader = flat->readers; reader; reader = reader->next) {
+        __atomic_store_n(&reader->is_stale, true, __ATOMIC_SEQ_CST); /* see reader.c */
+    }
+    pthread_mutex_unlock(&flat->borrow_lock);
+}
+
 void flat_publish(struct flat *flat)
 {
     if (flat->next) {
@@ -524,8 +547,7 @@ void flat_publish(struct flat *flat)
         old->garbage_nodes = pmap_edit_commit(&flat->edit);
         old->garbage_sections = flat->dropped;
         free_stillborn(flat->born);
-        count_view(flat);
-        epoch_publish(flat->view, flat->next);
+        publish(flat, flat->next);
         epoch_retire(&old->epoch, view_retired);
     }
     forget_making(flat);

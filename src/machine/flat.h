@@ -6,6 +6,7 @@
 #ifndef MACHINE_FLAT_H
 #define MACHINE_FLAT_H
 
+#include <memvirt/reader.h>
 #include <pthread.h>
 #include <urcu/list.h>
 
@@ -49,8 +50,9 @@ struct flat {
 
     pthread_mutex_t borrow_lock; /* a leaf */
     unsigned live_views;
-    struct mv_view *borrowed; /* views that somebody holds, the oldest first */
-    struct mv_view *waiting;  /* retired views that may show something to a borrower of them or of an older one */
+    struct mv_view *borrowed;  /* views that somebody holds, the oldest first */
+    struct mv_reader *readers; /* to be marked stale when a view is published */
+    struct mv_view *waiting;   /* retired views that may show something to a borrower of them or of an older one */
 };
 
 /* Find or make the flat of a root. Control lock held. NULL when out of memory. */
@@ -69,6 +71,10 @@ int flat_prepare(struct flat *flat);
 void flat_publish(struct flat *flat);
 /* Forget what flat_prepare made. The ranges are stale no more: the caller undoes the edits. */
 void flat_discard(struct flat *flat);
+
+/* Whom to mark stale from now on; any thread. */
+void flat_add_reader(struct flat *flat, struct mv_reader *reader);
+void flat_remove_reader(struct flat *flat, struct mv_reader *reader);
 
 /* Borrow the current view, for longer than an epoch; any thread. */
 struct mv_view *flat_borrow(struct flat *flat);

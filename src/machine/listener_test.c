@@ -165,7 +165,7 @@ static void sections_are_told_whole(void **state)
     mv_listener_destroy(l);
 }
 
-/* --- several spaces ------------------------------------------------------------------------------ */
+/* --- several spaces ---------------------------------------------------------------------------- */
 
 static void a_listener_hears_of_its_own_space_only(void **state)
 {
@@ -193,7 +193,7 @@ static void a_listener_hears_of_its_own_space_only(void **state)
     mv_region_put(io);
 }
 
-/* --- refusals ------------------------------------------------------------------------------------ */
+/* --- refusals ---------------------------------------------------------------------------------- */
 
 /* Who comes after the one that refuses is not asked; all are told to abort, the last first. */
 static void a_refusal_aborts_all_in_reverse(void **state)
@@ -256,7 +256,7 @@ static void a_silent_refusal_has_words_all_the_same(void **state)
     mv_region_put(r);
 }
 
-/* --- coming late and leaving --------------------------------------------------------------------- */
+/* --- coming late and leaving ------------------------------------------------------------------- */
 
 static void a_late_listener_that_refuses_is_none(void **state)
 {
@@ -326,7 +326,7 @@ static void a_listener_need_not_listen(void **state)
     mv_listener_destroy(l);
 }
 
-/* --- what a listener may do ---------------------------------------------------------------------- */
+/* --- what a listener may do -------------------------------------------------------------------- */
 
 struct meddler {
     struct mv_region *region; /* in the root */

@@ -140,7 +140,7 @@ static void an_inner_commit_is_always_0(void **state)
     assert_picture(h->rig.space, "1000-1fff s@0\n");
 }
 
-/* --- spaces in transactions ---------------------------------------------------------------------- */
+/* --- spaces in transactions -------------------------------------------------------------------- */
 
 static void a_space_made_in_a_transaction_shows_its_end(void **state)
 {
@@ -252,7 +252,7 @@ static void a_space_that_cannot_be_is_not_made(void **state)
     mv_region_put(other);
 }
 
-/* --- threads ------------------------------------------------------------------------------------- */
+/* --- threads ----------------------------------------------------------------------------------- */
 
 struct other_thread {
     const struct rig *rig;

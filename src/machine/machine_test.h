@@ -20,7 +20,7 @@
 
 #define TOP UINT64_MAX
 
-/* --- a machine whose one space shows `root`, a container of 2^64 bytes --------------------------- */
+/* --- a machine whose one space shows `root`, a container of 2^64 bytes ------------------------- */
 
 struct rig {
     struct mv_machine *machine;
@@ -140,7 +140,7 @@ static inline void commit(const struct rig *rig)
     assert_int_equal(mv_machine_commit(rig->machine, &err), 0);
 }
 
-/* --- pictures: "FIRST-LAST NAME@OFFSET[ ro]\n" for each section, in hex -------------------------- */
+/* --- pictures: "FIRST-LAST NAME@OFFSET[ ro]\n" for each section, in hex ------------------------ */
 
 static inline size_t picture_of(const struct mv_section *s, char *text, size_t size)
 {
@@ -171,7 +171,7 @@ static inline void assert_picture(struct mv_space *space, const char *expected)
     assert_string_equal(text, expected);
 }
 
-/* --- listeners that write "NAME:WORD" or "NAME:+SECTION" for each event -------------------------- */
+/* --- listeners that write "NAME:WORD" or "NAME:+SECTION" for each event ------------------------ */
 
 struct journal {
     char text[8192];

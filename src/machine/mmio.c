@@ -209,3 +209,21 @@ uint64_t mmio_bytes_to_value(const struct mv_region *region, const unsigned char
     }
     return value;
 }
+
+uint8_t mmio_simple_sizes(const struct mv_region *region)
+{
+    const struct mv_mmio_ops *ops = region->mmio.ops;
+    unsigned sizes = 0;
+    bool host_is_little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+    if (!ops || !ops->read || !ops->write || region->mmio.device || ops->endian != MV_ENDIAN_LITTLE ||
+        !host_is_little) {
+        return 0;
+    }
+    for (unsigned size = 1; size <= 8; size *= 2) {
+        if (mmio_piece(region, 0, size) == size && accepted(ops, 0, size) &&
+            make_plan(ops, size).call_bytes == size) {
+            sizes |= size;
+        }
+    }
+    return (uint8_t)sizes;
+}

@@ -21,6 +21,13 @@ enum mv_result mmio_read(const struct mv_region *region, uint64_t offset, unsign
 enum mv_result mmio_write(const struct mv_region *region, uint64_t offset, unsigned size_bytes, uint64_t value,
                           struct mv_attrs attrs);
 
+/*
+ * The sizes, 1, 2, 4 and 8, added up, of which a naturally aligned access is one call of a handler with just that
+ * offset, size and value: nothing to refuse, to cut, to widen or to swap. Most accesses to most devices are such.
+ * None for a device with a guard.
+ */
+uint8_t mmio_simple_sizes(const struct mv_region *region);
+
 /* Between a register's value and its bytes in guest memory, in the device's byte order. */
 void mmio_value_to_bytes(const struct mv_region *region, uint64_t value, unsigned size_bytes, unsigned char *ret);
 uint64_t mmio_bytes_to_value(const struct mv_region *region, const unsigned char *bytes, unsigned size_bytes);

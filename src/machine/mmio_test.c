@@ -144,7 +144,7 @@ static void assert_calls(struct device *d, const char *expected)
     d->ncalls = 0;
 }
 
-/* --- by hand ------------------------------------------------------------------------------------- */
+/* --- by hand ----------------------------------------------------------------------------------- */
 
 static void a_long_access_is_split(void **state)
 {
@@ -245,7 +245,7 @@ static void a_wide_device_sees_past_its_end(void **state)
     pair_close(&p);
 }
 
-/* --- against the model --------------------------------------------------------------------------- */
+/* --- against the model ------------------------------------------------------------------------- */
 
 static uint64_t next_random(uint64_t *seed)
 {

@@ -125,6 +125,7 @@ static void take_backing(struct mv_region *region, const struct mv_region_option
         region->mmio.ops = &ram_device_ops;
         region->mmio.opaque = region;
     }
+    region->mmio.simple_sizes = mmio_simple_sizes(region);
     if (region->kind == MV_REGION_ALIAS) {
         region->alias.target = mv_region_get(o->target);
         region->state.target_offset = o->target_offset_bytes;

@@ -60,6 +60,7 @@ struct mv_region {
         const struct mv_mmio_ops *ops; /* NULL: a reservation */
         void *opaque;
         const void *device;
+        uint8_t simple_sizes; /* a sum of sizes; see mmio_simple_sizes */
         void (*release)(void *opaque);
     } mmio; /* MMIO, ROM_DEVICE; RAM_DEVICE has handlers of our own */
     struct {

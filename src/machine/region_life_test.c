@@ -219,7 +219,7 @@ static void a_failed_commit_keeps_the_counts(void **state)
     rig_close(&rig);
 }
 
-/* --- threads ------------------------------------------------------------------------------------- */
+/* --- threads ----------------------------------------------------------------------------------- */
 
 struct slow_device {
     sem_t entered;

@@ -69,7 +69,7 @@ static void assert_refused(struct watched *w, int rc, const struct mv_error *err
     assert_journal(&w->journal, "");
 }
 
-/* --- making -------------------------------------------------------------------------------------- */
+/* --- making ------------------------------------------------------------------------------------ */
 
 static void a_region_is_what_its_options_said(void **state)
 {
@@ -211,7 +211,7 @@ static void access_sizes_are_powers_of_two_in_order(void **state)
     }
 }
 
-/* --- adding -------------------------------------------------------------------------------------- */
+/* --- adding ------------------------------------------------------------------------------------ */
 
 static void a_region_is_in_one_container(void **state)
 {
@@ -324,7 +324,7 @@ static void regions_of_two_machines_do_not_mix(void **state)
     rig_close(&other);
 }
 
-/* --- the other edits ----------------------------------------------------------------------------- */
+/* --- the other edits --------------------------------------------------------------------------- */
 
 static void what_is_in_no_container_cannot_leave_it(void **state)
 {

@@ -193,7 +193,7 @@ static void the_last_byte_is_not_taken_along(void **state)
                                "1fff-1fff below@fff\n");
 }
 
-/* --- aliases ------------------------------------------------------------------------------------- */
+/* --- aliases ----------------------------------------------------------------------------------- */
 
 static void an_alias_shows_a_window(void **state)
 {
@@ -343,7 +343,7 @@ static void a_rom_is_readonly_with_all_below_it(void **state)
     assert_picture(rig->space, picture);
 }
 
-/* --- what becomes one section, and what does not ------------------------------------------------- */
+/* --- what becomes one section, and what does not ----------------------------------------------- */
 
 static void pieces_that_continue_each_other_are_one(void **state)
 {
@@ -428,7 +428,7 @@ static void pieces_join_what_is_there(void **state)
     mv_region_put(r);
 }
 
-/* --- the ends of the space ----------------------------------------------------------------------- */
+/* --- the ends of the space --------------------------------------------------------------------- */
 
 static void a_region_can_be_as_large_as_the_space(void **state)
 {
@@ -487,7 +487,7 @@ static void a_region_fills_every_gap(void **state)
     assert_picture(rig->space, expected);
 }
 
-/* --- depth --------------------------------------------------------------------------------------- */
+/* --- depth ------------------------------------------------------------------------------------- */
 
 /* A chain of so many containers, with RAM in the last; returns the topmost, a reference. */
 static struct mv_region *chain(const struct rig *rig, unsigned containers)

@@ -153,7 +153,7 @@ static void add(struct mv_region *parent, uint64_t offset, struct mv_region *chi
     assert_int_equal(mv_region_add(parent, offset, child, priority, &err), 0);
 }
 
-/* --- one edit of each kind ----------------------------------------------------------------------- */
+/* --- one edit of each kind --------------------------------------------------------------------- */
 
 static void each_edit_is_taken_back(void **state)
 {
@@ -204,7 +204,7 @@ static void an_edit_alone_fails_with_its_commit(void **state)
     f->witness.refuse = 0;
 }
 
-/* --- ties: the place among equals ---------------------------------------------------------------- */
+/* --- ties: the place among equals -------------------------------------------------------------- */
 
 static void ties_come_back_in_order(void **state)
 {
@@ -252,7 +252,7 @@ static void ties_come_back_in_order(void **state)
     assert_all_unchanged(f, &before);
 }
 
-/* --- what ends within the transaction ------------------------------------------------------------ */
+/* --- what ends within the transaction ---------------------------------------------------------- */
 
 /* A container that nobody holds any more but the tree is removed, and comes back with its children. */
 static void what_only_the_tree_held_comes_back(void **state)
@@ -307,7 +307,7 @@ static void what_was_made_in_it_may_be_gone(void **state)
     assert_all_unchanged(f, &before);
 }
 
-/* --- random edits, against the copy -------------------------------------------------------------- */
+/* --- random edits, against the copy ------------------------------------------------------------ */
 
 static uint64_t next_random(uint64_t *seed)
 {

@@ -304,9 +304,7 @@ void mv_vm_startup_ipi(struct mv_vm *vm, unsigned index, uint8_t vector)
     request(vm, index, VCPU_REQUEST_SIPI, vector);
 }
 
-/* --- registers
- * --------------------------------------------------------------------------------------------------------------
- */
+/* --- registers --------------------------------------------------------------------------------- */
 
 static int register_result(struct mv_vcpu *vcpu, int rc, const char *what, struct mv_error *err)
 {
@@ -360,9 +358,7 @@ int mv_vcpu_translate(struct mv_vcpu *vcpu, mv_gva_t gva, struct mv_translation 
     return 0;
 }
 
-/* --- looking
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- looking ----------------------------------------------------------------------------------- */
 
 size_t mv_vm_slots(struct mv_vm *vm, struct mv_slot *ret, size_t capacity)
 {

@@ -359,9 +359,7 @@ static void test_init_and_startup(void **state)
     rig_finish(&rig);
 }
 
-/* --- ends
- * --------------------------------------------------------------------------------------------------------------
- */
+/* --- ends -------------------------------------------------------------------------------------- */
 
 static struct mv_stop run_code(const void *code, size_t size, unsigned vcpus)
 {

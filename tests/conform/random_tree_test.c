@@ -48,7 +48,7 @@ static unsigned episode, step;
 #define EPISODES 150
 #define STEPS 150
 
-/* --- chance -------------------------------------------------------------------------------------- */
+/* --- chance ------------------------------------------------------------------------------------ */
 
 static uint64_t random_state;
 
@@ -98,7 +98,7 @@ static uint64_t any_size(enum model_kind kind)
     }
 }
 
-/* --- the world: a machine, and the model of it --------------------------------------------------- */
+/* --- the world: a machine, and the model of it ------------------------------------------------- */
 
 /* The part of a model that is used: quicker to copy than all of it. */
 struct model_copy {
@@ -165,7 +165,7 @@ static int id_of(const struct mv_region *region)
     return MODEL_NONE;
 }
 
-/* --- devices: a byte at a time, each with the pattern of its place ------------------------------- */
+/* --- devices: a byte at a time, each with the pattern of its place ----------------------------- */
 
 struct device {
     int id;
@@ -202,7 +202,7 @@ static void device_release(void *opaque)
 static const struct mv_mmio_ops device_ops = {
     .read = device_read, .write = device_write, .valid = {1, 1, true}, .impl = {1, 1, true}};
 
-/* --- making -------------------------------------------------------------------------------------- */
+/* --- making ------------------------------------------------------------------------------------ */
 
 static struct mv_block *make_block(int id, uint64_t offset)
 {
@@ -369,7 +369,7 @@ static void close_world(void)
     }
 }
 
-/* --- comparing ----------------------------------------------------------------------------------- */
+/* --- comparing --------------------------------------------------------------------------------- */
 
 /* The model's picture of one space. */
 struct expected {
@@ -570,7 +570,7 @@ static void compare_world(void)
     compare_memory();
 }
 
-/* --- editing ------------------------------------------------------------------------------------- */
+/* --- editing ----------------------------------------------------------------------------------- */
 
 /* How many nodes are met on the way through everything that `id` shows; stops counting when there are too many. */
 static unsigned unfolded(int id)

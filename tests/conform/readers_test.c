@@ -95,7 +95,7 @@ static void let_them_look(struct stage *s, unsigned round)
     }
 }
 
-/* --- two pages of one colour, repainted as a whole ----------------------------------------------- */
+/* --- two pages of one colour, repainted as a whole --------------------------------------------- */
 
 static struct mv_region *paint(struct stage *s, int colour)
 {
@@ -247,7 +247,7 @@ static void transactions_are_seen_whole(void **state)
     stage_close(&s);
 }
 
-/* --- devices that come and go -------------------------------------------------------------------- */
+/* --- devices that come and go ------------------------------------------------------------------ */
 
 #define ALIVE 0x600d
 
@@ -321,7 +321,7 @@ static void devices_come_and_go(void **state)
     assert_int_equal(atomic_load(&released), n);
 }
 
-/* --- several who edit ---------------------------------------------------------------------------- */
+/* --- several who edit -------------------------------------------------------------------------- */
 
 struct editor {
     struct stage *stage;
