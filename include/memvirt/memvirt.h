@@ -7,6 +7,7 @@
 #define MEMVIRT_MEMVIRT_H
 
 #include <memvirt/accel.h>
+#include <memvirt/access.h>
 #include <memvirt/block.h>
 #include <memvirt/board.h>
 #include <memvirt/explain.h>

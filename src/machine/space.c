@@ -7,12 +7,17 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "machine/bounce.h"
 #include "machine/machine.h"
+
+/* QEMU's default. */
+#define BOUNCE_LIMIT_BYTES 4096
 
 static void space_free(struct mv_space *space)
 {
     mv_region_put(space->root);
     machine_put(space->machine);
+    bounce_destroy(space->bounce);
     free(space->name);
     free(space);
 }
@@ -38,8 +43,11 @@ int mv_space_create(struct mv_machine *machine, const char *name, struct mv_regi
     struct mv_space *space = calloc(1, sizeof *space);
     if (space) {
         space->name = strdup(name);
+        space->bounce = bounce_create(BOUNCE_LIMIT_BYTES);
     }
-    if (!space || !space->name) {
+    if (!space || !space->name || !space->bounce) {
+        bounce_destroy(space ? space->bounce : NULL);
+        free(space ? space->name : NULL);
         free(space);
         return error_set(err, -ENOMEM, "no-memory", name, "space %s: out of memory", name);
     }

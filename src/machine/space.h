@@ -14,6 +14,7 @@ struct mv_space {
     char *name;
     struct mv_region *root;    /* a reference */
     struct flat *flat;         /* what it shows; shared by the spaces with the same root */
+    struct bounce *bounce;     /* buffers of its maps */
     struct cds_list_head link; /* in the machine's spaces */
 };
 
