@@ -23,6 +23,12 @@ struct accel_vcpu;
 /* Receives one counter; `name` lives as long as the VM. */
 typedef void accel_counter_fn(void *opaque, const char *name, uint64_t value);
 
+/* What a vCPU's CPUID says that its page tables depend on. */
+struct accel_paging {
+    unsigned address_bits; /* MAXPHYADDR */
+    bool has_1g_pages;
+};
+
 struct accel {
     const char *name;
 
@@ -32,6 +38,7 @@ struct accel {
     void (*vm_destroy)(struct accel_vm *vm); /* its vCPUs are gone */
     unsigned (*max_slots)(const struct accel_vm *vm);
     bool (*has_readonly_slots)(const struct accel_vm *vm);
+    struct accel_paging (*paging)(const struct accel_vm *vm);
     /* KVM_SET_USER_MEMORY_REGION: size 0 deletes. 0 or -errno. */
     int (*set_slot)(struct accel_vm *vm, const struct kvm_userspace_memory_region *slot);
     /* Statistics of the VM as a whole. */

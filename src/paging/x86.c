@@ -39,6 +39,12 @@ struct x86_paging x86_paging_of(uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64
     return p;
 }
 
+void x86_paging_limit_addresses(struct x86_paging *paging, unsigned address_bits)
+{
+    assert(address_bits >= 32);
+    paging->missing_address_bits = address_bits < 52 ? ADDRESS_MASK & -(UINT64_C(1) << address_bits) : 0;
+}
+
 const char *mv_paging_mode_name(enum mv_paging_mode mode)
 {
     switch (mode) {
@@ -92,20 +98,26 @@ static bool is_leaf(const struct x86_paging *p, unsigned level, uint64_t entry)
     return level == 1 || (level <= 3 && (entry & X86_ENTRY_PS));
 }
 
-/*
- * Bits that must be 0 in a present entry (Intel SDM, "Reserved Bits" under each paging mode). Physical addresses
- * may have all 52 bits: how many the processor has is not known here.
- */
+/* In a 4 MiB page's entry bits 13-20 are the address bits 32-39 (PSE-36), and bit 21 is none. */
+static uint64_t reserved_bits_of_4m(const struct x86_paging *p)
+{
+    return UINT64_C(1) << 21 | (p->missing_address_bits >> 32 & 0xff) << 13;
+}
+
+/* Bits that must be 0 in a present entry (Intel SDM, "Reserved Bits" under each paging mode). */
 static uint64_t reserved_bits(const struct x86_paging *p, unsigned level, uint64_t entry)
 {
     if (p->mode == MV_PAGING_32BIT) {
-        return is_leaf(p, level, entry) && level == 2 ? UINT64_C(1) << 21 : 0; /* PSE-36 uses 13-20 */
+        return is_leaf(p, level, entry) && level == 2 ? reserved_bits_of_4m(p) : 0;
     }
-    uint64_t bits = p->nxe ? 0 : X86_ENTRY_NX;
+    uint64_t bits = p->missing_address_bits | (p->nxe ? 0 : X86_ENTRY_NX);
     if (p->mode == MV_PAGING_PAE && level == 3) {
-        return UINT64_C(0xfff00000000001e6); /* 1-2, 5-8, 52-63 */
+        return bits | UINT64_C(0xfff00000000001e6); /* 1-2, 5-8, 52-63 */
     }
-    if (level >= 4) {
+    if (p->mode == MV_PAGING_PAE) {
+        bits |= UINT64_C(0x7ff0000000000000); /* 52-62 */
+    }
+    if (level >= 4 || (level == 3 && p->no_1g_pages)) {
         bits |= X86_ENTRY_PS;
     } else if (level > 1 && is_leaf(p, level, entry)) {
         uint64_t size = UINT64_C(1) << level_shift(&geometries[p->mode], level);

@@ -46,9 +46,15 @@ struct x86_paging {
     uint64_t cr3;
     bool pse; /* 32-bit paging: 4 MiB pages exist */
     bool nxe; /* NX is a permission and not a reserved bit */
+    /* Of the processor's model (CPUID): what this one does not have. Zero: it has all there is. */
+    uint64_t missing_address_bits; /* those of 51-32 that no physical address has */
+    bool no_1g_pages;              /* PS in a PDPTE is a reserved bit */
 };
 
+/* For a processor that has all there is. */
 struct x86_paging x86_paging_of(uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer);
+/* MAXPHYADDR is `address_bits` and not 52. */
+void x86_paging_limit_addresses(struct x86_paging *paging, unsigned address_bits);
 
 /* Read a table entry of 4 or 8 bytes. False when there is no memory at that address. */
 typedef bool x86_read_fn(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret);

@@ -142,6 +142,33 @@ static void test_ends(void **state)
     assert_int_equal(walk(no_nx, 0).end, X86_WALK_RESERVED_BIT);
 }
 
+/* What depends on the processor's model. */
+static void test_less_than_all_there_is(void **state)
+{
+    (void)state;
+    struct x86_paging p = long4;
+    put64(0x1000, 0, 0x2003);
+    put64(0x2000, 1, 0x40000083); /* 1G */
+    put64(0x2000, 0, 0x3003);
+    put64(0x3000, 0, 0x4003);
+    put64(0x4000, 0, UINT64_C(1) << 40 | 3);
+    assert_int_equal(walk(p, 0x40000000).end, X86_WALK_MAPPED);
+    p.no_1g_pages = true;
+    assert_int_equal(walk(p, 0x40000000).end, X86_WALK_RESERVED_BIT);
+    x86_paging_limit_addresses(&p, 41);
+    assert_int_equal(walk(p, 0).end, X86_WALK_MAPPED);
+    x86_paging_limit_addresses(&p, 40);
+    assert_int_equal(walk(p, 0).end, X86_WALK_RESERVED_BIT);
+    x86_paging_limit_addresses(&p, 52);
+    assert_int_equal(walk(p, 0).end, X86_WALK_MAPPED);
+
+    p = (struct x86_paging){.mode = MV_PAGING_32BIT, .cr3 = 0x1000, .pse = true};
+    put32(0x1000, 0, 1 << 18 | 0x83); /* 4M; address bit 37 */
+    assert_int_equal(walk(p, 0).end, X86_WALK_MAPPED);
+    x86_paging_limit_addresses(&p, 36);
+    assert_int_equal(walk(p, 0).end, X86_WALK_RESERVED_BIT);
+}
+
 static void test_5level(void **state)
 {
     (void)state;
@@ -175,6 +202,8 @@ static void test_pae(void **state)
     w = walk(p, 0xc0012345);
     assert_int_equal(w.gpa.raw, UINT64_C(0x700612345));
     assert_int_equal(w.page_size_bytes, 2 << 20);
+    put64(0x2000, 1, UINT64_C(1) << 52 | 0x6000e3);
+    assert_int_equal(walk(p, 0xc0200000).end, X86_WALK_RESERVED_BIT);
     put64(0x1020, 0, 0x2003); /* RW is reserved in a PDPTE of PAE paging */
     assert_int_equal(walk(p, 0).end, X86_WALK_RESERVED_BIT);
     assert_int_equal(walk(p, UINT64_C(0x100000000)).end, X86_WALK_NON_CANONICAL);
@@ -262,6 +291,7 @@ int main(void)
         cmocka_unit_test_setup(test_4level_4k, reset),
         cmocka_unit_test_setup(test_large_pages, reset),
         cmocka_unit_test_setup(test_ends, reset),
+        cmocka_unit_test_setup(test_less_than_all_there_is, reset),
         cmocka_unit_test_setup(test_5level, reset),
         cmocka_unit_test_setup(test_pae, reset),
         cmocka_unit_test_setup(test_32bit, reset),

@@ -64,7 +64,7 @@ int mv_explain(struct mv_vcpu *vcpu, mv_gva_t gva, struct mv_chain *ret, struct 
     if (rc < 0) {
         return rc;
     }
-    struct x86_paging paging = walk_paging(&sregs);
+    struct x86_paging paging = walk_paging(vcpu->vm, &sregs);
     struct x86_walk walk;
     x86_walk(&paging, gva, walk_read, memory, &walk);
 
@@ -158,7 +158,7 @@ size_t mv_touched_pages(struct mv_vcpu *vcpu, mv_gva_t *ret, size_t capacity)
     if (mv_vcpu_get_sregs(vcpu, &sregs, NULL) < 0) {
         return 0;
     }
-    struct x86_paging paging = walk_paging(&sregs);
+    struct x86_paging paging = walk_paging(vcpu->vm, &sregs);
     size_t count = pick(memory, &paging, MAPPING_OTHER, ret, capacity);
     if (count < capacity) {
         count += pick(memory, &paging, MAPPING_IDENTITY, ret + count, capacity - count);

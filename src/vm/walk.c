@@ -3,9 +3,13 @@
 
 #include <string.h>
 
-struct x86_paging walk_paging(const struct kvm_sregs *sregs)
+struct x86_paging walk_paging(const struct mv_vm *vm, const struct kvm_sregs *sregs)
 {
-    return x86_paging_of(sregs->cr0, sregs->cr3, sregs->cr4, sregs->efer);
+    struct x86_paging paging = x86_paging_of(sregs->cr0, sregs->cr3, sregs->cr4, sregs->efer);
+    struct accel_paging model = vm->ops->paging(vm->accel);
+    x86_paging_limit_addresses(&paging, model.address_bits);
+    paging.no_1g_pages = !model.has_1g_pages;
+    return paging;
 }
 
 bool walk_read(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret)
@@ -26,7 +30,7 @@ bool walk_read(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret)
 
 bool walk_to_gpa(struct mv_vm *vm, const struct kvm_sregs *sregs, gva_t gva, gpa_t *ret)
 {
-    struct x86_paging paging = walk_paging(sregs);
+    struct x86_paging paging = walk_paging(vm, sregs);
     struct x86_walk walk;
     x86_walk(&paging, gva, walk_read, vm->options.memory, &walk);
     if (walk.end != X86_WALK_MAPPED) {

@@ -6,7 +6,8 @@
 #include "paging/x86.h"
 #include "vm/vm.h"
 
-struct x86_paging walk_paging(const struct kvm_sregs *sregs);
+/* How a vCPU with these registers translates. */
+struct x86_paging walk_paging(const struct mv_vm *vm, const struct kvm_sregs *sregs);
 
 /* An x86_read_fn; opaque is the memory space. */
 bool walk_read(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret);

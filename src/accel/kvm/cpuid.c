@@ -14,6 +14,12 @@
 #define LEAF1_ECX_X2APIC (1u << 21)
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 
+/* Leaf 80000001 EDX bit 26: 1 GiB pages; leaf 80000008 EAX bits 7-0: MAXPHYADDR, without it 36. */
+#define LEAF_EXTENDED 0x80000001u
+#define LEAF_EXTENDED_EDX_1G_PAGES (1u << 26)
+#define LEAF_ADDRESS_SIZES 0x80000008u
+#define ADDRESS_BITS_DEFAULT 36
+
 static int ask(int kvm_fd, uint32_t entries, struct kvm_cpuid2 **ret)
 {
     struct kvm_cpuid2 *cpuid = calloc(1, sizeof *cpuid + entries * sizeof cpuid->entries[0]);
@@ -72,4 +78,18 @@ int kvm_cpuid_set(int vcpu_fd, struct kvm_cpuid2 *cpuid, unsigned index, struct 
         return error_host(err, error_errno(), "/dev/kvm", "vCPU %u: KVM_SET_CPUID2 failed", index);
     }
     return 0;
+}
+
+struct accel_paging kvm_cpuid_paging(const struct kvm_cpuid2 *cpuid)
+{
+    struct accel_paging paging = {.address_bits = ADDRESS_BITS_DEFAULT};
+    for (uint32_t i = 0; i < cpuid->nent; i++) {
+        const struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+        if (e->function == LEAF_EXTENDED) {
+            paging.has_1g_pages = e->edx & LEAF_EXTENDED_EDX_1G_PAGES;
+        } else if (e->function == LEAF_ADDRESS_SIZES && (e->eax & 0xff) >= 32) {
+            paging.address_bits = e->eax & 0xff;
+        }
+    }
+    return paging;
 }

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "accel/kvm/cpuid.h"
 #include "accel/kvm/internal.h"
 #include "base/error.h"
 
@@ -115,6 +116,11 @@ static bool has_readonly_slots(const struct accel_vm *vm)
     return vm->readonly_slots;
 }
 
+static struct accel_paging paging(const struct accel_vm *vm)
+{
+    return kvm_cpuid_paging(vm->cpuid);
+}
+
 static int set_slot(struct accel_vm *vm, const struct kvm_userspace_memory_region *slot)
 {
     return result_of(ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, slot));
@@ -172,6 +178,7 @@ const struct accel accel_kvm = {
     .vm_destroy = kvm_vm_destroy,
     .max_slots = max_slots,
     .has_readonly_slots = has_readonly_slots,
+    .paging = paging,
     .set_slot = set_slot,
     .vm_counters = vm_counters,
     .vcpu_create = kvm_vcpu_create,
