@@ -16,12 +16,30 @@ int gate_prepare_signal(int signal)
     return sigaction(signal, &action, NULL) < 0 ? -errno : 0;
 }
 
+/* Those that a thread causes itself: blocked, they would end the process without its handlers (crash reporters).
+ */
+static void all_but_faults(sigset_t *ret)
+{
+    static const int faults[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+    sigfillset(ret);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        sigdelset(ret, faults[i]);
+    }
+}
+
+void gate_block_signals(sigset_t *ret_before)
+{
+    sigset_t set;
+    all_but_faults(&set);
+    pthread_sigmask(SIG_BLOCK, &set, ret_before);
+}
+
 void gate_mask_signals(int signal)
 {
-    sigset_t all_but_one;
-    sigfillset(&all_but_one);
-    sigdelset(&all_but_one, signal);
-    pthread_sigmask(SIG_SETMASK, &all_but_one, NULL);
+    sigset_t set;
+    all_but_faults(&set);
+    sigdelset(&set, signal);
+    pthread_sigmask(SIG_SETMASK, &set, NULL);
 }
 
 /* The kernel reads it in KVM_RUN; other threads write it. */

@@ -15,6 +15,8 @@
 #ifndef VM_GATE_H
 #define VM_GATE_H
 
+#include <signal.h>
+
 #include "vm/vm.h"
 
 /* Close and wait until no vCPU is in the guest. Closings nest. Also from a vCPU thread, which is out of the guest
@@ -38,7 +40,12 @@ void gate_kick_all(struct mv_vm *vm);
 
 /* Let this process's vCPU threads be interrupted by `signal`. @return 0 or -errno */
 int gate_prepare_signal(int signal);
-/* In a new vCPU thread: receive no other signal. */
+/*
+ * While vCPU threads are made: they inherit what is blocked, so that no signal of the application is handled in
+ * one of them before gate_mask_signals. Undone by pthread_sigmask(SIG_SETMASK, ret_before, NULL).
+ */
+void gate_block_signals(sigset_t *ret_before);
+/* In a new vCPU thread: receive no other signal, but for those that it causes itself. */
 void gate_mask_signals(int signal);
 
 #endif

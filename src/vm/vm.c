@@ -191,10 +191,13 @@ int mv_vm_start(struct mv_vm *vm, struct mv_error *err)
         return error_set(err, -EBUSY, "running", "vm", "VM: it was started before");
     }
     vm->phase = VM_STARTED;
+    sigset_t before;
+    gate_block_signals(&before);
     for (unsigned i = 0; i < vm->vcpu_count && rc == 0; i++) {
         rc = -pthread_create(&vm->vcpus[i]->thread, NULL, vcpu_thread, vm->vcpus[i]);
         vm->vcpus[i]->has_thread = rc == 0;
     }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_mutex_unlock(&vm->lock);
     if (rc < 0) {
         struct mv_stop ignored;

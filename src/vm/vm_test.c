@@ -6,13 +6,16 @@
 #include "vm/vm.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -200,6 +203,55 @@ static void test_stop_before_start(void **state)
     assert_int_equal(mv_vcpu_get_regs(mv_vm_vcpu(rig.vm, 0), &regs, NULL), 0);
     assert_int_equal(regs.rip, CODE_GPA);
     rig_finish(&rig);
+}
+
+static pthread_t test_thread;
+static atomic_uint alarms, strays;
+
+static void note_alarm(int signal)
+{
+    (void)signal;
+    atomic_fetch_add(pthread_equal(pthread_self(), test_thread) ? &alarms : &strays, 1);
+}
+
+/* An alarm every few microseconds while the threads are made: all are for the thread that the application has. */
+static void test_signals_of_the_application(void **state)
+{
+    (void)state;
+    need_kvm("test_signals_of_the_application");
+    const struct sigaction handle = {.sa_handler = note_alarm, .sa_flags = SA_RESTART};
+    const struct itimerval often = {{.tv_usec = 30}, {.tv_usec = 30}}, never = {{0}, {0}};
+    struct sigaction before;
+    sigset_t alarm_set;
+    struct rig first;
+    /* Not ours is liburcu's thread, which exists from the first retired view on: it must not take alarms either.
+     */
+    sigemptyset(&alarm_set);
+    sigaddset(&alarm_set, SIGALRM);
+    pthread_sigmask(SIG_BLOCK, &alarm_set, NULL);
+    rig_init(&first, 1, spin, sizeof spin);
+    rig_finish(&first);
+    pthread_sigmask(SIG_UNBLOCK, &alarm_set, NULL);
+    test_thread = pthread_self();
+    for (unsigned round = 0; round < 20; round++) {
+        struct rig rig;
+        struct mv_stop stop;
+        rig_init(&rig, 8, spin, sizeof spin);
+        alarm(0);
+        assert_int_equal(sigaction(SIGALRM, &handle, &before), 0);
+        setitimer(ITIMER_REAL, &often, NULL);
+        int rc = mv_vm_start(rig.vm, NULL);
+        sleep_us(500);
+        setitimer(ITIMER_REAL, &never, NULL);
+        sigaction(SIGALRM, &before, NULL);
+        alarm(120);
+        assert_int_equal(rc, 0);
+        mv_vm_stop(rig.vm, MV_STOP_REQUEST, 0, NULL);
+        mv_vm_wait(rig.vm, &stop);
+        rig_finish(&rig);
+    }
+    printf("# %u alarms\n", alarms);
+    assert_int_equal(strays, 0);
 }
 
 static void test_calls_while_running(void **state)
@@ -399,6 +451,7 @@ static void test_instruction_nobody_can_emulate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_signals_of_the_application), /* first: see there */
         cmocka_unit_test(test_no_stop_is_missed),
         cmocka_unit_test(test_stop_before_start),
         cmocka_unit_test(test_calls_while_running),
