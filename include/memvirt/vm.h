@@ -94,7 +94,7 @@ MV_API void mv_vm_startup_ipi(struct mv_vm *vm, unsigned index, uint8_t vector);
 /** Start the vCPU threads. @return 0; -EBUSY when started before; or what pthread_create(3) says */
 MV_API int mv_vm_start(struct mv_vm *vm, struct mv_error *err);
 
-/** Wait until the VM has stopped and its vCPU threads are gone. */
+/** Wait until the VM has stopped and its vCPU threads are gone. Any thread, also several; not a handler. */
 MV_API void mv_vm_wait(struct mv_vm *vm, struct mv_stop *ret);
 
 /** Start and wait. @return as mv_vm_start(); `ret` is written when it is 0 */

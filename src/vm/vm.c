@@ -94,6 +94,7 @@ int mv_vm_create(const struct mv_vm_options *options, struct mv_vm **ret, struct
     vm->options.accel = ops->name;
     vm->options.kick_signal = options->kick_signal ? options->kick_signal : SIGRTMIN;
     vm->ops = ops;
+    pthread_mutex_init(&vm->joining, NULL);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->changed, NULL);
     rc = gate_prepare_signal(vm->options.kick_signal);
@@ -134,6 +135,7 @@ void mv_vm_destroy(struct mv_vm *vm)
     }
     pthread_cond_destroy(&vm->changed);
     pthread_mutex_destroy(&vm->lock);
+    pthread_mutex_destroy(&vm->joining);
     free(vm);
 }
 
@@ -210,6 +212,7 @@ int mv_vm_start(struct mv_vm *vm, struct mv_error *err)
 
 void mv_vm_wait(struct mv_vm *vm, struct mv_stop *ret)
 {
+    pthread_mutex_lock(&vm->joining);
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
         pthread_mutex_lock(&vm->lock);
         bool join = vm->vcpus[i]->has_thread;
@@ -227,6 +230,7 @@ void mv_vm_wait(struct mv_vm *vm, struct mv_stop *ret)
     }
     *ret = vm->stop;
     pthread_mutex_unlock(&vm->lock);
+    pthread_mutex_unlock(&vm->joining);
 }
 
 int mv_vm_run(struct mv_vm *vm, struct mv_stop *ret, struct mv_error *err)

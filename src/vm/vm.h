@@ -68,6 +68,7 @@ struct mv_vm {
     struct mv_listener *listener; /* feeds `slots` */
     struct slot_table *slots;
 
+    pthread_mutex_t joining; /* held over the joins: of several threads that wait, one joins. Before `lock` */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* whenever a state that somebody may wait for changes */
     enum vm_phase phase;    /* `lock` */

@@ -276,6 +276,33 @@ static void test_calls_while_running(void **state)
     rig_finish(&rig);
 }
 
+static void *wait_for(void *vm)
+{
+    struct mv_stop stop;
+    mv_vm_wait(vm, &stop);
+    return stop.reason == MV_STOP_REQUEST ? vm : NULL;
+}
+
+/* Both waiters come back, and with the same answer. */
+static void test_two_threads_wait(void **state)
+{
+    (void)state;
+    need_kvm("test_two_threads_wait");
+    struct rig rig;
+    struct mv_stop stop;
+    pthread_t other;
+    void *answer;
+    rig_init(&rig, 2, spin, sizeof spin);
+    assert_int_equal(mv_vm_start(rig.vm, NULL), 0);
+    assert_int_equal(pthread_create(&other, NULL, wait_for, rig.vm), 0);
+    sleep_us(5000);
+    mv_vm_stop(rig.vm, MV_STOP_REQUEST, 0, NULL);
+    mv_vm_wait(rig.vm, &stop);
+    assert_int_equal(pthread_join(other, &answer), 0);
+    assert_ptr_equal(answer, rig.vm);
+    rig_finish(&rig);
+}
+
 /* --- memory edited under running vCPUs
  * ----------------------------------------------------------------------------- */
 
@@ -455,6 +482,7 @@ int main(void)
         cmocka_unit_test(test_no_stop_is_missed),
         cmocka_unit_test(test_stop_before_start),
         cmocka_unit_test(test_calls_while_running),
+        cmocka_unit_test(test_two_threads_wait),
         cmocka_unit_test(test_an_exchange_is_never_seen_half_done),
         cmocka_unit_test(test_handlers_edit_from_two_vcpus),
         cmocka_unit_test(test_init_and_startup),
