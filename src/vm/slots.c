@@ -46,7 +46,8 @@ struct slot_table {
     size_t removed; /* how much of the plan is carried out */
     size_t added;
     bool holding; /* the vCPUs */
-    bool ended;   /* what happens to the space is of no interest any more */
+    /* What happens to the space is of no interest any more. Set while another thread may be committing. */
+    atomic_bool ended;
 };
 
 static int compare_gpa(const void *a, const void *b)
@@ -75,7 +76,7 @@ struct slot_table *slots_create(const struct slot_port *port, const struct slot_
 
 void slots_end(struct slot_table *table)
 {
-    table->ended = true;
+    atomic_store_explicit(&table->ended, true, memory_order_relaxed); /* a word, and nothing that goes with it */
 }
 
 void slots_destroy(struct slot_table *table)
@@ -133,7 +134,7 @@ static bool section_slots(const struct slot_table *table, const struct mv_sectio
 static void plan_section(struct slot_table *table, struct plan *plan, const struct mv_section *section)
 {
     struct mv_slot rest;
-    if (table->ended || !section_slots(table, section, &rest)) {
+    if (atomic_load_explicit(&table->ended, memory_order_relaxed) || !section_slots(table, section, &rest)) {
         return;
     }
     while (rest.size_bytes > 0 && table->plan_error == 0) {
