@@ -74,13 +74,20 @@ static void start_at(struct mv_vcpu *vcpu, uint8_t vector)
     }
 }
 
-/* Finish what the last exit left half done, without running anything more. */
+/*
+ * Finish what the last exit left half done, without running anything more. A write over the end of a page comes in
+ * pieces, one exit each, and the instruction is done with the last. Another read is left: it begins the next round
+ * of a string instruction, of which there may be more than anybody can wait for, and nothing of it has happened.
+ */
 static void complete_pending(struct mv_vcpu *vcpu)
 {
-    if (vcpu->pending_io) {
+    while (vcpu->pending_io) {
         __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-        (void)vcpu->vm->ops->run(vcpu->accel);
-        vcpu->pending_io = false;
+        int rc = vcpu->vm->ops->run(vcpu->accel);
+        vcpu->pending_io = rc == 0 && vcpu->run->exit_reason == KVM_EXIT_MMIO && vcpu->run->mmio.is_write;
+        if (vcpu->pending_io) {
+            exit_handle(vcpu, rc);
+        }
     }
 }
 

@@ -303,6 +303,48 @@ static void test_two_threads_wait(void **state)
     rig_finish(&rig);
 }
 
+/* Stops the VM at the first write, and counts the bytes of all. */
+struct stopper {
+    struct rig *rig;
+    unsigned bytes;
+};
+
+static enum mv_result stop_on_write(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t value,
+                                    struct mv_attrs attrs)
+{
+    (void)offset;
+    (void)value;
+    (void)attrs;
+    struct stopper *stopper = opaque;
+    stopper->bytes += size_bytes;
+    mv_vm_stop(stopper->rig->vm, MV_STOP_EXIT, 0, "a write");
+    return MV_OK;
+}
+
+/* The first half of a write over the end of a page stops the VM: the device gets the other half too. */
+static void test_a_write_is_done_whole_before_the_stop(void **state)
+{
+    (void)state;
+    need_kvm("test_a_write_is_done_whole_before_the_stop");
+    static const uint8_t code[] = {0x66, 0xa3, 0xfe, 0x9f, 0xeb, 0xfe}; /* mov [0x9ffe], eax; jmp . */
+    static const struct mv_mmio_ops ops = {.write = stop_on_write};
+    struct rig rig;
+    struct mv_stop stop;
+    struct kvm_regs regs;
+    rig_init(&rig, 1, code, sizeof code);
+    struct stopper stopper = {.rig = &rig};
+    struct mv_region *device = make(
+        &rig, (struct mv_region_options){
+                  .name = "d", .kind = MV_REGION_MMIO, .size_bytes = 0x2000, .ops = &ops, .opaque = &stopper});
+    assert_int_equal(mv_region_add(rig.root, 0x9000, device, 1, NULL), 0);
+    assert_int_equal(mv_vm_run(rig.vm, &stop, NULL), 0);
+    assert_int_equal(stopper.bytes, 4);
+    assert_int_equal(mv_vcpu_get_regs(mv_vm_vcpu(rig.vm, 0), &regs, NULL), 0);
+    assert_int_equal(regs.rip, CODE_GPA + 4);
+    mv_region_put(device);
+    rig_finish(&rig);
+}
+
 /* --- memory edited under running vCPUs
  * ----------------------------------------------------------------------------- */
 
@@ -483,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_stop_before_start),
         cmocka_unit_test(test_calls_while_running),
         cmocka_unit_test(test_two_threads_wait),
+        cmocka_unit_test(test_a_write_is_done_whole_before_the_stop),
         cmocka_unit_test(test_an_exchange_is_never_seen_half_done),
         cmocka_unit_test(test_handlers_edit_from_two_vcpus),
         cmocka_unit_test(test_init_and_startup),
