@@ -69,7 +69,7 @@ const struct accel *accel_by_name(const char *name);
 /* A run that ended with -EINTR has no exit reason of its own; it is counted under this number. */
 #define ACCEL_EXIT_INTERRUPTED (ACCEL_EXIT_COUNT - 1)
 
-/* The name of KVM_EXIT_<NAME>, in lower case, such as "mmio". "unknown-N" has no name of its own: NULL. */
+/* The name of KVM_EXIT_<NAME>, in lower case, such as "mmio". NULL for a number that has none here. */
 const char *accel_exit_name(uint32_t reason);
 
 #endif

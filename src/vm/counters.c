@@ -47,19 +47,21 @@ static void gather_exits(struct mv_vm *vm, struct tally *tally)
     }
 }
 
+/* To a counter that is there; one that there was no room for is known to be counted. */
+static void tally_add_known(void *opaque, const char *name, uint64_t value)
+{
+    struct tally *tally = opaque;
+    const size_t count = tally->count;
+    tally_add(tally, name, value);
+    tally->count = count;
+}
+
+/* Every vCPU has the same counters, so the first one's are all that there are. */
 static void gather_kernel(struct mv_vm *vm, struct tally *tally)
 {
     vm->ops->vm_counters(vm->accel, tally_add, tally);
-    if (tally->capacity == 0) {
-        /* Nothing to find names in: only the number of different counters is asked for, and every vCPU has the
-         * same. */
-        if (vm->vcpu_count > 0) {
-            vm->ops->vcpu_counters(vm->vcpus[0]->accel, tally_add, tally);
-        }
-        return;
-    }
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
-        vm->ops->vcpu_counters(vm->vcpus[i]->accel, tally_add, tally);
+        vm->ops->vcpu_counters(vm->vcpus[i]->accel, i == 0 ? tally_add : tally_add_known, tally);
     }
 }
 

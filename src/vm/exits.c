@@ -209,9 +209,10 @@ static void handle_host_error(struct mv_vcpu *vcpu, int rc)
     stop_at_rip(vcpu, MV_STOP_HOST_ERROR, rc, what);
 }
 
+/* What has no name here counts as unknown: an exit that is counted is one that is shown. */
 static void count(struct mv_vcpu *vcpu, uint32_t reason)
 {
-    atomic_fetch_add_explicit(&vcpu->exits[reason < ACCEL_EXIT_COUNT ? reason : KVM_EXIT_UNKNOWN], 1,
+    atomic_fetch_add_explicit(&vcpu->exits[accel_exit_name(reason) ? reason : KVM_EXIT_UNKNOWN], 1,
                               memory_order_relaxed);
 }
 

@@ -345,6 +345,24 @@ static void test_a_write_is_done_whole_before_the_stop(void **state)
     rig_finish(&rig);
 }
 
+/* However few are copied, as many are there; and what is copied is whole. */
+static void test_counters_of_several_vcpus(void **state)
+{
+    (void)state;
+    need_kvm("test_counters_of_several_vcpus");
+    struct rig rig;
+    struct mv_counter all[512], some[512];
+    rig_init(&rig, 3, spin, sizeof spin);
+    const size_t count = mv_vm_counters(rig.vm, MV_COUNTERS_KERNEL, NULL, 0);
+    assert_in_range(count, 0, 512);
+    assert_int_equal(mv_vm_counters(rig.vm, MV_COUNTERS_KERNEL, all, 512), count);
+    for (size_t capacity = 1; capacity < count; capacity++) {
+        assert_int_equal(mv_vm_counters(rig.vm, MV_COUNTERS_KERNEL, some, capacity), count);
+        assert_string_equal(some[capacity - 1].name, all[capacity - 1].name);
+    }
+    rig_finish(&rig);
+}
+
 /* --- memory edited under running vCPUs
  * ----------------------------------------------------------------------------- */
 
@@ -527,6 +545,7 @@ int main(void)
         cmocka_unit_test(test_two_threads_wait),
         cmocka_unit_test(test_a_write_is_done_whole_before_the_stop),
         cmocka_unit_test(test_an_exchange_is_never_seen_half_done),
+        cmocka_unit_test(test_counters_of_several_vcpus),
         cmocka_unit_test(test_handlers_edit_from_two_vcpus),
         cmocka_unit_test(test_init_and_startup),
         cmocka_unit_test(test_halt),
