@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -363,6 +364,34 @@ static void test_counters_of_several_vcpus(void **state)
     rig_finish(&rig);
 }
 
+/*
+ * With too few descriptors for all that a vCPU takes (itself and its statistics), it is refused: without its
+ * statistics the sums would be wrong, and nobody would know.
+ */
+static void test_too_few_descriptors(void **state)
+{
+    (void)state;
+    need_kvm("test_too_few_descriptors");
+    struct rig rig;
+    struct mv_error err;
+    struct rlimit before, few;
+    rig_init(&rig, 1, spin, sizeof spin);
+    const size_t counters = mv_vm_counters(rig.vm, MV_COUNTERS_KERNEL, NULL, 0);
+    const int next = dup(0); /* the lowest that is free: the vCPU's own */
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = (rlim_t)next + 1;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    int rc = mv_vm_add_vcpu(rig.vm, NULL, &err);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    if (counters > 0) { /* else this kernel has none, and needs no descriptor for them */
+        assert_int_equal(rc, -EMFILE);
+        assert_int_equal(mv_vm_vcpu_count(rig.vm), 1);
+    }
+    rig_finish(&rig);
+}
+
 /* --- memory edited under running vCPUs
  * ----------------------------------------------------------------------------- */
 
@@ -547,6 +576,7 @@ int main(void)
         cmocka_unit_test(test_an_exchange_is_never_seen_half_done),
         cmocka_unit_test(test_counters_of_several_vcpus),
         cmocka_unit_test(test_handlers_edit_from_two_vcpus),
+        cmocka_unit_test(test_too_few_descriptors),
         cmocka_unit_test(test_init_and_startup),
         cmocka_unit_test(test_halt),
         cmocka_unit_test(test_instruction_nobody_can_emulate),

@@ -5,12 +5,14 @@
  */
 #include "accel/kvm/stats.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "accel/kvm/internal.h"
+#include "base/error.h"
 
 /* Far more than any kernel has: a limit on what its header makes us allocate. */
 #define DESCRIPTORS_MAX 4096
@@ -26,34 +28,43 @@ static bool read_exactly(int fd, void *to, size_t size, uint32_t offset)
     return pread(fd, to, size, (off_t)offset) == (ssize_t)size;
 }
 
-static bool read_descriptors(struct kvm_stats *stats)
+static int read_descriptors(struct kvm_stats *stats)
 {
     struct kvm_stats_header header;
     if (!read_exactly(stats->fd, &header, sizeof header, 0) || header.num_desc > DESCRIPTORS_MAX ||
         header.name_size == 0 || header.name_size > NAME_SIZE_MAX) {
-        return false;
+        return -EIO;
     }
     stats->count = header.num_desc;
     stats->name_size = header.name_size;
     stats->data_offset = header.data_offset;
     size_t size = stats->count * descriptor_size(stats);
     stats->descriptors = malloc(size);
-    if (!stats->descriptors || !read_exactly(stats->fd, stats->descriptors, size, header.desc_offset)) {
-        return false;
+    if (!stats->descriptors) {
+        return -ENOMEM;
+    }
+    if (!read_exactly(stats->fd, stats->descriptors, size, header.desc_offset)) {
+        return -EIO;
     }
     for (uint32_t i = 0; i < stats->count; i++) {
         stats->descriptors[(i + 1) * descriptor_size(stats) - 1] = '\0'; /* names end, whatever the kernel says */
     }
-    return true;
+    return 0;
 }
 
-void kvm_stats_open(struct kvm_stats *stats, int fd)
+int kvm_stats_open(struct kvm_stats *stats, int fd)
 {
     *stats = KVM_STATS_NONE;
     stats->fd = ioctl(fd, KVM_GET_STATS_FD, 0UL);
-    if (stats->fd >= 0 && !read_descriptors(stats)) {
+    if (stats->fd < 0) {
+        return errno == ENOTTY || errno == EINVAL ? 0
+                                                  : error_errno(); /* what kernels say to ioctls that they lack */
+    }
+    int rc = read_descriptors(stats);
+    if (rc < 0) {
         kvm_stats_close(stats);
     }
+    return rc;
 }
 
 void kvm_stats_close(struct kvm_stats *stats)

@@ -16,8 +16,11 @@ struct kvm_stats {
 
 #define KVM_STATS_NONE ((struct kvm_stats){.fd = -1})
 
-/* `fd` is a VM's or a vCPU's. A kernel without statistics leaves KVM_STATS_NONE. */
-void kvm_stats_open(struct kvm_stats *stats, int fd);
+/*
+ * `fd` is a VM's or a vCPU's. A kernel without statistics leaves KVM_STATS_NONE, and is no error; any other reason
+ * why there are none is one, for sums without them would be wrong. 0 or -errno.
+ */
+int kvm_stats_open(struct kvm_stats *stats, int fd);
 void kvm_stats_close(struct kvm_stats *stats);
 
 /* Tell every counter that is one number; histograms are left out. */

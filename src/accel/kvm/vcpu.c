@@ -21,7 +21,10 @@ static int fill(struct accel_vcpu *vcpu, unsigned index, struct mv_error *err)
         return error_host(err, error_errno(), "/dev/kvm", "vCPU %u: its run area cannot be mapped", index);
     }
     vcpu->run = area;
-    kvm_stats_open(&vcpu->stats, vcpu->vcpu_fd);
+    int rc = kvm_stats_open(&vcpu->stats, vcpu->vcpu_fd);
+    if (rc < 0) {
+        return error_host(err, rc, "/dev/kvm", "vCPU %u: its statistics cannot be had", index);
+    }
     return kvm_cpuid_set(vcpu->vcpu_fd, vm->cpuid, index, err);
 }
 

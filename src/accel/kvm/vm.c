@@ -49,8 +49,11 @@ static int fill(struct accel_vm *vm, struct mv_error *err)
     vm->run_size = (size_t)run_size;
     vm->max_slots = (unsigned)kvm_capability(vm->kvm_fd, KVM_CAP_NR_MEMSLOTS);
     vm->readonly_slots = kvm_capability(vm->kvm_fd, KVM_CAP_READONLY_MEM) != 0;
-    kvm_stats_open(&vm->stats, vm->vm_fd);
-    int rc = kvm_cpuid_supported(vm->kvm_fd, &vm->cpuid, err);
+    int rc = kvm_stats_open(&vm->stats, vm->vm_fd);
+    if (rc < 0) {
+        return error_host(err, rc, "/dev/kvm", "/dev/kvm: its statistics of the VM cannot be had");
+    }
+    rc = kvm_cpuid_supported(vm->kvm_fd, &vm->cpuid, err);
     return rc < 0 ? rc : reserve_pages(vm, err);
 }
 
