@@ -9,6 +9,8 @@
 
 #include <memvirt/vm.h>
 
+#include "output.h"
+
 void console_init(struct console *console, int fd, enum console_memory memory)
 {
     *console = (struct console){.fd = fd, .memory = memory};
@@ -67,13 +69,13 @@ static void give_up(struct console *console, int error)
 static void put(struct console *console, const char *bytes, size_t length)
 {
     while (length > 0 && console->error == 0) {
-        const ssize_t n = write(console->fd, bytes, length);
+        const long n = output_write(console->fd, bytes, length);
         if (n > 0) {
             bytes += n;
             length -= (size_t)n;
             console->in_line = bytes[-1] != '\n';
-        } else if (n == 0 || errno != EINTR) {
-            give_up(console, n == 0 ? EIO : errno);
+        } else {
+            give_up(console, n == 0 ? EIO : (int)-n);
         }
     }
 }

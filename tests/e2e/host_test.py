@@ -161,6 +161,26 @@ def a_pipe_that_nobody_reads():
         os.close(write_end)
 
 
+@test
+def a_pipe_that_is_full_and_does_not_block():
+    """Whoever shares a pipe or terminal with memvirt may have made it so; nothing is lost, and nothing is stopped."""
+    need_kvm()
+    for options in ([], ['--stats', 'text']):
+        read_end, write_end = os.pipe()
+        fcntl.fcntl(write_end, SETPIPE_SZ, 4096)
+        os.set_blocking(write_end, False)
+        filling = os.write(write_end, b'x' * 65536)
+        with started('run', *options, guest('first'), stdout=write_end, stderr=subprocess.PIPE) as process:
+            os.close(write_end)
+            time.sleep(0.3)
+            with os.fdopen(read_end, 'rb') as stream:
+                text = stream.read()[filling:].decode()
+            equal((process.wait(), process.stderr.read()), (0, b''))
+        contains(text, 'done\n')
+        if options:
+            contains(text, 'KVM_TRANSLATE agrees')
+
+
 # --- signals ----------------------------------------------------------------------------------------------------
 
 
