@@ -134,9 +134,8 @@ static void describe_rip(struct mv_vcpu *vcpu, char *ret, size_t size)
         snprintf(ret, size, "an unknown rip");
         return;
     }
-    gva_t at = mv_gva(sregs.cs.base + regs.rip);
     int n = snprintf(ret, size, "rip " PRI_ADDR, (uint64_t)regs.rip);
-    if (n < 0 || (size_t)n >= size || !walk_to_gpa(vcpu->vm, &sregs, at, &gpa)) {
+    if (n < 0 || (size_t)n >= size || !walk_to_gpa(vcpu->vm, &sregs, walk_next_instruction(&regs, &sregs), &gpa)) {
         return;
     }
     const struct mv_view *view = mv_space_view(vcpu->vm->options.memory);

@@ -564,6 +564,38 @@ static void test_instruction_nobody_can_emulate(void **state)
     assert_non_null(strstr(stop.text, "where nothing is"));
 }
 
+/* 64-bit code, and a base in CS that it ignores: so does the line that says where it was. */
+static void test_where_64_bit_code_was(void **state)
+{
+    (void)state;
+    need_kvm("test_where_64_bit_code_was");
+    static const uint8_t ud2[] = {0x0f, 0x0b};
+    static const uint64_t entries[] = {0x11023, 0x12023, 0xe3}; /* the last one maps 2 MiB */
+    struct rig rig;
+    struct kvm_sregs sregs;
+    struct mv_stop stop;
+    rig_init(&rig, 1, ud2, sizeof ud2);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(mv_space_write(rig.memory, mv_gpa(0x10000 + i * 0x1000), &entries[i], 8, MV_ATTRS_NONE),
+                         MV_OK);
+    }
+    struct mv_vcpu *vcpu = mv_vm_vcpu(rig.vm, 0);
+    assert_int_equal(mv_vcpu_get_sregs(vcpu, &sregs, NULL), 0);
+    sregs.cr0 = 0x80000011; /* PG ET PE */
+    sregs.cr3 = 0x10000;
+    sregs.cr4 = 0x20;   /* PAE */
+    sregs.efer = 0x500; /* LMA LME */
+    sregs.cs.base = 0x100000;
+    sregs.cs.l = sregs.cs.g = 1;
+    sregs.cs.db = 0;
+    sregs.idt.limit = 0;
+    assert_int_equal(mv_vcpu_set_sregs(vcpu, &sregs, NULL), 0);
+    assert_int_equal(mv_vm_run(rig.vm, &stop, NULL), 0);
+    assert_int_equal(stop.reason, MV_STOP_SHUTDOWN);
+    assert_non_null(strstr(stop.text, "at rip 0x1000, which is gpa 0x1000 in ram (ram)"));
+    rig_finish(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -580,6 +612,7 @@ int main(void)
         cmocka_unit_test(test_init_and_startup),
         cmocka_unit_test(test_halt),
         cmocka_unit_test(test_instruction_nobody_can_emulate),
+        cmocka_unit_test(test_where_64_bit_code_was),
     };
     return cmocka_run_group_tests_name("vm", tests, NULL, NULL);
 }

@@ -12,6 +12,12 @@ struct x86_paging walk_paging(const struct mv_vm *vm, const struct kvm_sregs *sr
     return paging;
 }
 
+gva_t walk_next_instruction(const struct kvm_regs *regs, const struct kvm_sregs *sregs)
+{
+    const bool is_64bit = (sregs->efer & X86_EFER_LMA) && sregs->cs.l;
+    return mv_gva(is_64bit ? regs->rip : (sregs->cs.base + regs->rip) & UINT32_MAX);
+}
+
 bool walk_read(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret)
 {
     struct mv_hold hold;

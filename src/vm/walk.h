@@ -9,6 +9,9 @@
 /* How a vCPU with these registers translates. */
 struct x86_paging walk_paging(const struct mv_vm *vm, const struct kvm_sregs *sregs);
 
+/* The linear address of the next instruction. 64-bit code ignores CS's base; other code has 32 address bits. */
+gva_t walk_next_instruction(const struct kvm_regs *regs, const struct kvm_sregs *sregs);
+
 /* An x86_read_fn; opaque is the memory space. */
 bool walk_read(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret);
 
