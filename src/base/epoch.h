@@ -20,6 +20,8 @@
 #endif
 #include <urcu/urcu-bp.h>
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <urcu/compiler.h>
 
@@ -51,6 +53,19 @@ void __tsan_release(void *address);
 struct epoch_head {
     struct rcu_head rcu;
 };
+
+/*
+ * Before anything is retired: makes liburcu's thread, if this process does not have it yet, and in it no signal of
+ * the application is handled.
+ */
+static inline void epoch_start(void)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    (void)urcu_bp_get_default_call_rcu_data();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
 
 static inline void epoch_enter(void)
 {

@@ -4,12 +4,14 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -115,9 +117,38 @@ static void a_reader_within_a_reader(void **state)
     a_reader_holds_back_the_free(2);
 }
 
+static atomic_int alarms;
+
+static void note_alarm(int signal)
+{
+    (void)signal;
+    atomic_fetch_add(&alarms, 1);
+}
+
+/* With it blocked here, nobody is left who could handle it. */
+static void no_signal_is_handled_in_liburcus_thread(void **state)
+{
+    (void)state;
+    sigset_t set, pending;
+    epoch_start();
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGALRM, note_alarm);
+    kill(getpid(), SIGALRM);
+    a_moment();
+    assert_int_equal(atomic_load(&alarms), 0);
+    sigpending(&pending);
+    assert_true(sigismember(&pending, SIGALRM));
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    assert_int_equal(atomic_load(&alarms), 1);
+    signal(SIGALRM, SIG_DFL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_signal_is_handled_in_liburcus_thread), /* first: while that thread is not there */
         cmocka_unit_test(retired_objects_are_freed_once),
         cmocka_unit_test(one_reader),
         cmocka_unit_test(a_reader_within_a_reader),

@@ -27,6 +27,7 @@ int mv_machine_create(struct mv_machine **ret, struct mv_error *err)
         free(machine);
         return no_memory(err);
     }
+    epoch_start();
     pthread_mutexattr_t recursive;
     pthread_mutexattr_init(&recursive);
     pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
