@@ -164,7 +164,9 @@ int mv_vm_add_vcpu(struct mv_vm *vm, struct mv_vcpu **ret, struct mv_error *err)
     if (rc < 0) {
         return rc;
     }
+    pthread_mutex_lock(&vm->lock); /* a commit in another thread may be closing the gate */
     vm->vcpus[vm->vcpu_count++] = vcpu;
+    pthread_mutex_unlock(&vm->lock);
     if (ret) {
         *ret = vcpu;
     }

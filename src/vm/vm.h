@@ -76,7 +76,7 @@ struct mv_vm {
     struct mv_stop stop;    /* `lock` */
     atomic_uint gate;       /* closed while > 0: no vCPU enters the guest */
 
-    unsigned vcpu_count;
+    unsigned vcpu_count; /* `lock` where it grows; it does not after the start, nor what follows */
     struct mv_vcpu *vcpus[VM_VCPUS_MAX];
 
     atomic_uint_fast64_t unassigned;

@@ -489,6 +489,52 @@ static void test_handlers_edit_from_two_vcpus(void **state)
     rig_finish(&rig);
 }
 
+struct outsider {
+    struct mv_region *page;
+    atomic_bool done;
+    atomic_int rc;
+};
+
+static void *edit_until_done(void *opaque)
+{
+    struct outsider *o = opaque;
+    for (bool shown = false; !atomic_load(&o->done); shown = !shown) {
+        int rc = mv_region_set_enabled(o->page, shown, NULL);
+        if (rc < 0) {
+            atomic_store(&o->rc, rc);
+        }
+    }
+    return NULL;
+}
+
+/* VMs come and go while another thread edits what they show. Under ThreadSanitizer this has more to say. */
+static void test_a_life_among_edits(void **state)
+{
+    (void)state;
+    need_kvm("test_a_life_among_edits");
+    struct rig rig;
+    pthread_t thread;
+    struct outsider outsider = {.done = false};
+    rig_init(&rig, 1, spin, sizeof spin);
+    const struct mv_vm_options options = {.accel = "kvm", .memory = rig.memory, .io = rig.io};
+    outsider.page = make_page(&rig, "page", 1);
+    assert_int_equal(mv_region_add(rig.root, 0x8000, outsider.page, 1, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, edit_until_done, &outsider), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        struct mv_vm *vm;
+        assert_int_equal(mv_vm_create(&options, &vm, NULL), 0);
+        for (unsigned vcpu = 0; vcpu < 4; vcpu++) {
+            assert_int_equal(mv_vm_add_vcpu(vm, NULL, NULL), 0);
+        }
+        mv_vm_destroy(vm);
+    }
+    atomic_store(&outsider.done, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(outsider.rc, 0);
+    mv_region_put(outsider.page);
+    rig_finish(&rig);
+}
+
 /* --- INIT and start-up
  * ------------------------------------------------------------------------------------------------ */
 
@@ -609,6 +655,7 @@ int main(void)
         cmocka_unit_test(test_counters_of_several_vcpus),
         cmocka_unit_test(test_handlers_edit_from_two_vcpus),
         cmocka_unit_test(test_too_few_descriptors),
+        cmocka_unit_test(test_a_life_among_edits),
         cmocka_unit_test(test_init_and_startup),
         cmocka_unit_test(test_halt),
         cmocka_unit_test(test_instruction_nobody_can_emulate),
