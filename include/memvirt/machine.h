@@ -49,6 +49,22 @@ MV_API int mv_machine_begin(struct mv_machine *machine, struct mv_error *err);
  */
 MV_API int mv_machine_commit(struct mv_machine *machine, struct mv_error *err);
 
+/** What to make of regions that overlap their siblings. */
+enum mv_overlap_policy {
+    MV_OVERLAP_ALLOW,  /**< as QEMU: priorities and the order of addition decide, silently */
+    MV_OVERLAP_REPORT, /**< tell "region A hides B at FIRST-LAST of CONTAINER" when one is put, moved or resized */
+    MV_OVERLAP_STRICT, /**< the same, but refuse an overlap of equal priorities (-EEXIST, "overlap") */
+};
+
+/**
+ * Choose what to make of overlaps from now on; what overlaps already stays.
+ * @param tell  called with the control lock held: it must not edit. REPORT needs it; STRICT may do without
+ * @return 0; -EINVAL
+ */
+MV_API int mv_machine_set_overlap_policy(struct mv_machine *machine, enum mv_overlap_policy policy,
+                                         void (*tell)(void *opaque, const char *line), void *opaque,
+                                         struct mv_error *err);
+
 MV_END_DECLS
 
 #endif

@@ -35,6 +35,9 @@ struct mv_machine {
     struct cds_list_head listeners; /* ascending priority, of equals the earliest first */
     struct cds_list_head deferred;  /* regions, by their deferred_link: see region_put_deferred */
     struct undo_log *undo;
+    enum mv_overlap_policy overlap_policy; /* see overlap.h */
+    void (*overlap_tell)(void *opaque, const char *line);
+    void *overlap_opaque;
     uint64_t visit; /* stamps regions in graph searches: a region with this stamp has been seen */
 };
 

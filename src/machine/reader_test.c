@@ -107,7 +107,7 @@ static void it_remembers_and_lets_go(void **state)
     rig_close(&rig);
 }
 
-/* --- with an editor beside it --- */
+/* --- with an editor beside it ------------------------------------------------------------------ */
 
 struct stage {
     struct rig rig;

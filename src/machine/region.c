@@ -24,12 +24,12 @@ unsigned char *region_host(const struct mv_region *region, uint64_t offset)
 /* --- making and ending ------------------------------------------------------------------------------------------
  */
 
-static int bad_region(struct mv_error *err, const char *name, const char *why)
+int region_refuse(struct mv_error *err, const char *name, const char *why)
 {
     return error_set(err, -EINVAL, "bad-region", name, "region %s: %s", name, why);
 }
 
-static bool fits_block(const struct mv_block *block, uint64_t offset, uint64_t size_bytes)
+bool region_fits_block(const struct mv_block *block, uint64_t offset, uint64_t size_bytes)
 {
     return offset <= block->size_bytes && size_bytes <= block->size_bytes - offset;
 }
@@ -37,13 +37,13 @@ static bool fits_block(const struct mv_block *block, uint64_t offset, uint64_t s
 static int check_memory(const struct mv_region_options *o, const char *name, struct mv_error *err)
 {
     if (!o->block) {
-        return bad_region(err, name, "memory needs a block");
+        return region_refuse(err, name, "memory needs a block");
     }
     if (!is_aligned(o->block_offset_bytes, os_page_size())) {
-        return bad_region(err, name, "its offset in the block is not a multiple of the host's page size");
+        return region_refuse(err, name, "its offset in the block is not a multiple of the host's page size");
     }
-    if (!fits_block(o->block, o->block_offset_bytes, o->size_bytes)) {
-        return bad_region(err, name, "it is larger than what its block has");
+    if (!region_fits_block(o->block, o->block_offset_bytes, o->size_bytes)) {
+        return region_refuse(err, name, "it is larger than what its block has");
     }
     return 0;
 }
@@ -57,10 +57,10 @@ static bool valid_sizes(struct mv_mmio_sizes s)
 static int check_ops(const struct mv_region_options *o, const char *name, struct mv_error *err)
 {
     if (o->ops && (!valid_sizes(o->ops->valid) || !valid_sizes(o->ops->impl))) {
-        return bad_region(err, name, "access sizes must be powers of two up to 8, the least first");
+        return region_refuse(err, name, "access sizes must be powers of two up to 8, the least first");
     }
     if (!o->ops && o->kind == MV_REGION_ROM_DEVICE) {
-        return bad_region(err, name, "a ROM device needs handlers");
+        return region_refuse(err, name, "a ROM device needs handlers");
     }
     return 0;
 }
@@ -82,28 +82,28 @@ static int check_options(struct mv_machine *machine, const struct mv_region_opti
 {
     bool is_alias = o->kind == MV_REGION_ALIAS;
     if (o->kind > MV_REGION_RAM_DEVICE) {
-        return bad_region(err, name, "there is no such kind of region");
+        return region_refuse(err, name, "there is no such kind of region");
     }
     if (!o->name) {
-        return bad_region(err, name, "it needs a name");
+        return region_refuse(err, name, "it needs a name");
     }
     if ((o->block || o->block_offset_bytes) && !kind_has_block(o->kind)) {
-        return bad_region(err, name, "only memory has a block");
+        return region_refuse(err, name, "only memory has a block");
     }
     if (o->block && o->block->machine != machine) {
-        return bad_region(err, name, "its block belongs to another machine");
+        return region_refuse(err, name, "its block belongs to another machine");
     }
     if ((o->ops || o->opaque || o->release || o->device) && !kind_has_ops(o->kind)) {
-        return bad_region(err, name, "only MMIO regions and ROM devices have handlers");
+        return region_refuse(err, name, "only MMIO regions and ROM devices have handlers");
     }
     if ((o->target || o->target_offset_bytes) && !is_alias) {
-        return bad_region(err, name, "only an alias has a target");
+        return region_refuse(err, name, "only an alias has a target");
     }
     if (is_alias && !o->target) {
-        return bad_region(err, name, "an alias needs a target");
+        return region_refuse(err, name, "an alias needs a target");
     }
     if (is_alias && o->target->machine != machine) {
-        return bad_region(err, name, "its target belongs to another machine");
+        return region_refuse(err, name, "its target belongs to another machine");
     }
     int rc = kind_has_block(o->kind) ? check_memory(o, name, err) : 0;
     return rc == 0 && kind_has_ops(o->kind) ? check_ops(o, name, err) : rc;
@@ -286,18 +286,15 @@ void *mv_region_opaque(const struct mv_region *region)
     return kind_has_ops(region->kind) ? region->mmio.opaque : NULL;
 }
 
-/* --- editing ----------------------------------------------------------------------------------------------------
- */
+/* --- its place --------------------------------------------------------------------------------- */
 
-/* The range that a region takes in its container's addresses; false when it takes none. */
-static bool place_of(const struct mv_region *region, struct mv_range *ret)
+/* What passes the end of the address space is not seen. */
+bool region_place(const struct region_state *state, struct mv_range *ret)
 {
-    const struct region_state *state = &region->state;
     uint64_t last;
     if (state->size_bytes == 0) {
         return false;
     }
-    /* What passes the end of the address space is not seen. */
     if (state->size_bytes == MV_SIZE_2_64 ||
         __builtin_add_overflow(state->address, state->size_bytes - 1, &last)) {
         last = UINT64_MAX;
@@ -314,7 +311,7 @@ void region_link(struct mv_region *region)
         return;
     }
     cds_list_add_tail(&region->sibling, &container->children);
-    if (place_of(region, &place)) {
+    if (region_place(&region->state, &place)) {
         region->by_address.first = place.first;
         region->by_address.last = place.last;
         itree_insert(&container->children_by_address, &region->by_address);
@@ -329,300 +326,9 @@ void region_unlink(struct mv_region *region)
         return;
     }
     cds_list_del(&region->sibling);
-    if (place_of(region, &place)) {
+    if (region_place(&region->state, &place)) {
         itree_remove(&container->children_by_address, &region->by_address);
     }
-}
-
-/* On top of its equals. */
-static void put_on_top(struct mv_region *region)
-{
-    region->state.order = ++region->machine->order_clock;
-}
-
-/*
- * Something in `range` of the region, in its own addresses, may show differently from now on: so it may in
- * whatever shows the region. What is disabled on the way shows nothing; when it is enabled, all of it is marked.
- */
-static void mark(const struct mv_region *region, struct mv_range range)
-{
-    const struct region_state *state = &region->state;
-    struct mv_range all, up;
-    if (!state->enabled || !range_of(0, state->size_bytes, &all) || !range_intersect(range, all, &range)) {
-        return;
-    }
-    if (region->flat) {
-        flat_mark(region->flat, range);
-    }
-    if (state->container && !__builtin_add_overflow(range.first, state->address, &up.first)) {
-        if (__builtin_add_overflow(range.last, state->address, &up.last)) {
-            up.last = UINT64_MAX;
-        }
-        mark(state->container, up);
-    }
-    struct mv_region *alias;
-    cds_list_for_each_entry (alias, &region->aliases, alias.link) {
-        struct mv_range window = {alias->state.target_offset, UINT64_MAX};
-        if (range_intersect(range, window, &up)) {
-            mark(alias, (struct mv_range){up.first - window.first, up.last - window.first});
-        }
-    }
-}
-
-static void mark_all(const struct mv_region *region)
-{
-    mark(region, RANGE_ALL);
-}
-
-/* Whether `child` is reached by going up from `region`: to containers, and to aliases that show one on the way. */
-static bool is_above(struct mv_region *child, struct mv_region *region)
-{
-    if (region == child) {
-        return true;
-    }
-    if (region->visit == region->machine->visit) {
-        return false;
-    }
-    region->visit = region->machine->visit;
-    if (region->state.container && is_above(child, region->state.container)) {
-        return true;
-    }
-    struct mv_region *alias;
-    cds_list_for_each_entry (alias, &region->aliases, alias.link) {
-        if (is_above(child, alias)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool makes_cycle(struct mv_region *container, struct mv_region *child)
-{
-    container->machine->visit++;
-    return is_above(child, container);
-}
-
-/*
- * Every edit is: begin; if it is legal and changes anything, record the region as it is, then change it; end. A
- * region that could not be recorded is not changed.
- */
-static int edit_record(struct mv_region *region, struct mv_error *err)
-{
-    int rc = undo_record(region->machine->undo, region);
-    if (rc < 0) {
-        return error_set(err, rc, "no-memory", region->name, "region %s: out of memory", region->name);
-    }
-    return 0;
-}
-
-/* `rc` is what became of the edit so far. */
-static int edit_end(struct mv_machine *machine, int rc, struct mv_error *err)
-{
-    int commit_rc = mv_machine_commit(machine, rc < 0 ? NULL : err);
-    return rc < 0 ? rc : commit_rc;
-}
-
-static int check_add(struct mv_region *container, struct mv_region *child, struct mv_error *err)
-{
-    if (child->machine != container->machine) {
-        return error_set(err, -EINVAL, "other-machine", child->name,
-                         "region %s: it belongs to another machine than %s", child->name, container->name);
-    }
-    if (container->kind == MV_REGION_ALIAS) {
-        return error_set(err, -EINVAL, "bad-region", container->name, "region %s: an alias has no children",
-                         container->name);
-    }
-    if (child->state.container) {
-        return error_set(err, -EBUSY, "mapped", child->name, "region %s: it is in %s already", child->name,
-                         child->state.container->name);
-    }
-    if (makes_cycle(container, child)) {
-        return error_set(err, -ELOOP, "cycle", child->name, "region %s: %s would contain itself", child->name,
-                         container->name);
-    }
-    return 0;
-}
-
-int mv_region_add(struct mv_region *container, uint64_t offset, struct mv_region *child, int priority,
-                  struct mv_error *err)
-{
-    int rc = mv_machine_begin(container->machine, err);
-    if (rc < 0) {
-        return rc;
-    }
-    rc = check_add(container, child, err);
-    if (rc == 0) {
-        rc = edit_record(child, err);
-    }
-    if (rc == 0) {
-        child->state.container = container;
-        child->state.address = offset;
-        child->state.priority = priority;
-        put_on_top(child);
-        region_link(child);
-        mv_region_get(child);
-        mark_all(child);
-    }
-    return edit_end(container->machine, rc, err);
-}
-
-/* Record a region that must be in a container. */
-static int record_mapped(struct mv_region *region, struct mv_error *err)
-{
-    if (!region->state.container) {
-        return error_set(err, -ENOENT, "not-mapped", region->name, "region %s: it is in no container",
-                         region->name);
-    }
-    return edit_record(region, err);
-}
-
-int mv_region_remove(struct mv_region *child, struct mv_error *err)
-{
-    int rc = mv_machine_begin(child->machine, err);
-    if (rc < 0) {
-        return rc;
-    }
-    rc = record_mapped(child, err);
-    if (rc == 0) {
-        mark_all(child);
-        region_unlink(child);
-        child->state.container = NULL;
-        mv_region_put(child); /* the container's reference; the undo log has one, so it is not the last */
-    }
-    return edit_end(child->machine, rc, err);
-}
-
-int mv_region_set_address(struct mv_region *region, uint64_t offset, struct mv_error *err)
-{
-    int rc = mv_machine_begin(region->machine, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (!region->state.container || region->state.address != offset) {
-        rc = record_mapped(region, err);
-        if (rc == 0) {
-            mark_all(region);
-            region_unlink(region);
-            region->state.address = offset;
-            put_on_top(region);
-            region_link(region);
-            mark_all(region);
-        }
-    }
-    return edit_end(region->machine, rc, err);
-}
-
-int mv_region_set_enabled(struct mv_region *region, bool enabled, struct mv_error *err)
-{
-    int rc = mv_machine_begin(region->machine, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (region->state.enabled != enabled) {
-        rc = edit_record(region, err);
-        if (rc == 0) {
-            mark_all(region);
-            region->state.enabled = enabled;
-            mark_all(region);
-        }
-    }
-    return edit_end(region->machine, rc, err);
-}
-
-int mv_region_set_readonly(struct mv_region *region, bool readonly, struct mv_error *err)
-{
-    int rc = mv_machine_begin(region->machine, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (region->state.readonly != readonly) {
-        rc = edit_record(region, err);
-        if (rc == 0) {
-            mark_all(region);
-            region->state.readonly = readonly;
-            mark_all(region);
-        }
-    }
-    return edit_end(region->machine, rc, err);
-}
-
-int mv_region_set_nonvolatile(struct mv_region *region, bool nonvolatile, struct mv_error *err)
-{
-    int rc = mv_machine_begin(region->machine, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (region->state.nonvolatile != nonvolatile) {
-        rc = edit_record(region, err);
-        if (rc == 0) {
-            mark_all(region);
-            region->state.nonvolatile = nonvolatile;
-            mark_all(region);
-        }
-    }
-    return edit_end(region->machine, rc, err);
-}
-
-int mv_region_set_rom_mode(struct mv_region *region, bool rom_mode, struct mv_error *err)
-{
-    if (region->kind != MV_REGION_ROM_DEVICE) {
-        return bad_region(err, region->name, "only a ROM device has a ROM mode");
-    }
-    int rc = mv_machine_begin(region->machine, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (region->state.rom_mode != rom_mode) {
-        rc = edit_record(region, err);
-        if (rc == 0) {
-            mark_all(region);
-            region->state.rom_mode = rom_mode;
-            mark_all(region);
-        }
-    }
-    return edit_end(region->machine, rc, err);
-}
-
-int mv_region_set_size(struct mv_region *region, uint64_t size_bytes, struct mv_error *err)
-{
-    if (region_has_block(region) && !fits_block(region->ram.block, region->ram.offset, size_bytes)) {
-        return bad_region(err, region->name, "it cannot be larger than what its block has");
-    }
-    int rc = mv_machine_begin(region->machine, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (region->state.size_bytes != size_bytes) {
-        rc = edit_record(region, err);
-        if (rc == 0) {
-            mark_all(region);
-            region_unlink(region);
-            region->state.size_bytes = size_bytes;
-            region_link(region);
-            mark_all(region);
-        }
-    }
-    return edit_end(region->machine, rc, err);
-}
-
-int mv_region_set_target_offset(struct mv_region *alias, uint64_t offset, struct mv_error *err)
-{
-    if (alias->kind != MV_REGION_ALIAS) {
-        return bad_region(err, alias->name, "only an alias has a target");
-    }
-    int rc = mv_machine_begin(alias->machine, err);
-    if (rc < 0) {
-        return rc;
-    }
-    if (alias->state.target_offset != offset) {
-        rc = edit_record(alias, err);
-        if (rc == 0) {
-            mark_all(alias);
-            alias->state.target_offset = offset;
-            mark_all(alias);
-        }
-    }
-    return edit_end(alias->machine, rc, err);
 }
 
 /* --- describing

@@ -9,6 +9,7 @@
 #include <urcu/list.h>
 
 #include "base/itree.h"
+#include "base/range.h"
 
 struct flat;
 
@@ -87,6 +88,13 @@ static inline struct mv_region *region_of_node(struct itree_node *by_address)
 {
     return caa_container_of(by_address, struct mv_region, by_address);
 }
+
+/* What is wrong with a region: "region NAME: WHY", -EINVAL, reason "bad-region". */
+int region_refuse(struct mv_error *err, const char *name, const char *why);
+/* Whether a piece of this size lies within its block. */
+bool region_fits_block(const struct mv_block *block, uint64_t offset, uint64_t size_bytes);
+/* The range that a region takes in its container's addresses; false when it takes none. */
+bool region_place(const struct region_state *state, struct mv_range *ret);
 
 /* Take a region's ties to its container, as its state says, and drop them. Control lock held; no reference is
  * touched. */

@@ -105,7 +105,7 @@ enum mv_result mv_space_store(struct mv_space *space, mv_gpa_t address, unsigned
     return result;
 }
 
-/* --- many bytes --- */
+/* --- many bytes -------------------------------------------------------------------------------- */
 
 #define CHUNK_BYTES 512
 
@@ -152,7 +152,7 @@ enum mv_result mv_space_compare(struct mv_space *space, mv_gpa_t address, const 
     return (enum mv_result)result;
 }
 
-/* --- exactly once --- */
+/* --- exactly once ------------------------------------------------------------------------------ */
 
 /* As few loads as alignment allows, none of a byte that was loaded before. */
 static void copy_once(unsigned char *to, const unsigned char *from, size_t length)
