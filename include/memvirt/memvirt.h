@@ -12,6 +12,7 @@
 #include <memvirt/board.h>
 #include <memvirt/explain.h>
 #include <memvirt/image.h>
+#include <memvirt/iommu.h>
 #include <memvirt/listener.h>
 #include <memvirt/machine.h>
 #include <memvirt/paging.h>

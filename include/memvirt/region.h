@@ -18,6 +18,7 @@
 MV_BEGIN_DECLS
 
 struct mv_region;
+struct mv_iommu_ops;
 
 enum mv_region_kind {
     MV_REGION_CONTAINER, /**< only children; transparent between them */
@@ -31,6 +32,7 @@ enum mv_region_kind {
     /** A device's memory: mapped into guests like RAM, but accessed by exactly the size asked for, 1 to 8 bytes.
      */
     MV_REGION_RAM_DEVICE,
+    MV_REGION_IOMMU, /**< translates to addresses of other spaces; made by mv_iommu_create() */
 };
 
 /** Byte order of a device's registers. */
@@ -83,6 +85,8 @@ struct mv_region_options {
      */
     const void *device;
     void (*release)(void *opaque); /**< called once, when no thread can reach the region any more; may be NULL */
+
+    const struct mv_iommu_ops *iommu; /**< IOMMU: see iommu.h */
 
     struct mv_region *target;     /**< ALIAS: what it shows; the alias takes a reference */
     uint64_t target_offset_bytes; /**< ALIAS: where in the target its first byte is */

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "machine/iommu.h"
 #include "machine/mmio.h"
 #include "machine/space.h"
 
@@ -109,25 +110,56 @@ static inline unsigned access_piece(const struct access *a, const struct piece *
     return MV_DECODE_ERROR;
 }
 
+/*
+ * Follow an access through the IOMMU regions that are in its way, to where it ends or is refused. *view and
+ * *address go on to the last space; the piece is cut where a translation ends.
+ */
+static struct piece follow_iommus(const struct mv_view **view, uint64_t *address, const struct access *a,
+                                  struct piece p)
+{
+    unsigned rights = a->kind == ACCESS_READ ? MV_IOMMU_READ : MV_IOMMU_WRITE;
+    for (unsigned hops = 0; p.section && p.section->region->kind == MV_REGION_IOMMU; hops++) {
+        uint64_t offset = p.section->offset + (*address - p.section->range.first);
+        struct iommu_step step = iommu_translate(p.section->region, offset, rights, a->attrs);
+        size_t length = p.length - 1 > step.rest ? (size_t)step.rest + 1 : p.length;
+        if (!step.target || hops == IOMMU_HOPS_MAX) {
+            return (struct piece){.length = length}; /* nothing */
+        }
+        *view = epoch_load(step.target->flat->view);
+        *address = step.address;
+        p = find_piece(*view, step.address, length);
+    }
+    return p;
+}
+
+/* One piece of an access of `length` bytes, wherever it leads. Returns what was done by *length. */
+static unsigned access_next(const struct mv_view *view, uint64_t address, const struct access *a, size_t *length)
+{
+    struct piece p = find_piece(view, address, *length);
+    if (p.section && p.section->region->kind == MV_REGION_IOMMU) {
+        p = follow_iommus(&view, &address, a, p);
+        *length = p.length; /* a device behind an IOMMU is given no more than the translation is good for */
+    }
+    if (p.section && is_for_handler(a, p.section)) {
+        return access_mmio(a, p.section, p.section->offset + (address - p.section->range.first), length);
+    }
+    *length = p.length;
+    return access_piece(a, &p, address);
+}
+
 static enum mv_result access_pieces(const struct mv_view *view, uint64_t address, struct access a, size_t length)
 {
     unsigned result = MV_OK;
     while (length > 0) {
-        struct piece p = find_piece(view, address, length);
-        if (p.section && is_for_handler(&a, p.section)) {
-            p.length = length;
-            uint64_t offset = p.section->offset + (address - p.section->range.first);
-            result |= access_mmio(&a, p.section, offset, &p.length);
-        } else {
-            result |= access_piece(&a, &p, address);
-        }
+        size_t done = length;
+        result |= access_next(view, address, &a, &done);
         if (a.kind == ACCESS_READ) {
-            a.to += p.length;
+            a.to += done;
         } else {
-            a.from += p.length;
+            a.from += done;
         }
-        length -= p.length;
-        if (__builtin_add_overflow(address, p.length, &address) && length > 0) {
+        length -= done;
+        if (__builtin_add_overflow(address, done, &address) && length > 0) {
             /* Past the end of the address space there is nothing. */
             if (a.kind == ACCESS_READ) {
                 memset(a.to, 0, length);

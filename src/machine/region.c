@@ -81,7 +81,7 @@ static int check_options(struct mv_machine *machine, const struct mv_region_opti
                          struct mv_error *err)
 {
     bool is_alias = o->kind == MV_REGION_ALIAS;
-    if (o->kind > MV_REGION_RAM_DEVICE) {
+    if (o->kind > MV_REGION_IOMMU) {
         return region_refuse(err, name, "there is no such kind of region");
     }
     if (!o->name) {
@@ -93,7 +93,13 @@ static int check_options(struct mv_machine *machine, const struct mv_region_opti
     if (o->block && o->block->machine != machine) {
         return region_refuse(err, name, "its block belongs to another machine");
     }
-    if ((o->ops || o->opaque || o->release || o->device) && !kind_has_ops(o->kind)) {
+    if ((o->iommu != NULL) != (o->kind == MV_REGION_IOMMU)) {
+        return region_refuse(err, name, "an IOMMU has its own handlers, and only an IOMMU has them");
+    }
+    if ((o->ops || o->device) && !kind_has_ops(o->kind)) {
+        return region_refuse(err, name, "only MMIO regions and ROM devices have handlers");
+    }
+    if ((o->opaque || o->release) && !kind_has_ops(o->kind) && o->kind != MV_REGION_IOMMU) {
         return region_refuse(err, name, "only MMIO regions and ROM devices have handlers");
     }
     if ((o->target || o->target_offset_bytes) && !is_alias) {
@@ -121,6 +127,12 @@ static void take_backing(struct mv_region *region, const struct mv_region_option
         region->mmio.device = o->device;
         region->mmio.release = o->release;
     }
+    if (region->kind == MV_REGION_IOMMU) {
+        region->iommu.ops = o->iommu;
+        region->mmio.opaque = o->opaque;
+        region->mmio.release = o->release;
+    }
+    CDS_INIT_LIST_HEAD(&region->iommu.notifiers);
     if (region->kind == MV_REGION_RAM_DEVICE) {
         region->mmio.ops = &ram_device_ops;
         region->mmio.opaque = region;
@@ -276,6 +288,7 @@ const char *mv_region_type(const struct mv_region *region)
     case MV_REGION_RAM_DEVICE: return "ramd";
     case MV_REGION_CONTAINER:
     case MV_REGION_MMIO:
+    case MV_REGION_IOMMU:
     case MV_REGION_ALIAS: break;
     }
     return "i/o";

@@ -63,7 +63,11 @@ struct mv_region {
         const void *device;
         uint8_t simple_sizes; /* a sum of sizes; see mmio_simple_sizes */
         void (*release)(void *opaque);
-    } mmio; /* MMIO, ROM_DEVICE; RAM_DEVICE has handlers of our own */
+    } mmio; /* MMIO, ROM_DEVICE; opaque and release of an IOMMU; RAM_DEVICE has handlers of our own */
+    struct {
+        const struct mv_iommu_ops *ops;
+        struct cds_list_head notifiers; /* of struct mv_iommu_notifier; control lock */
+    } iommu;
     struct {
         struct mv_region *target;
         struct cds_list_head link;

@@ -38,7 +38,7 @@ static const struct section *handler_at(struct mv_space *space, uint64_t address
                                         bool direct(const struct section *))
 {
     const struct section *s = view_find(epoch_load(space->flat->view), address);
-    return s && !direct(s) ? s : NULL;
+    return s && !direct(s) && s->region->kind != MV_REGION_IOMMU ? s : NULL;
 }
 
 static bool reads_direct(const struct section *s)
