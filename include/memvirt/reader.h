@@ -25,14 +25,13 @@ MV_BEGIN_DECLS
 
 /** The fields of these two are the library's own; they are here for the inline function. */
 struct mv_reader_piece {
-    uint64_t first;      /* a multiple of the piece's size, or MV_READER_UNUSED */
+    uint64_t first;      /* a multiple of the piece's size, or MV_READER_UNUSED, which commits store, too */
     uint64_t host_delta; /* add an address to get the host's */
 };
 
 /** A reader; some 8 KiB. */
 struct mv_reader {
     struct mv_reader_piece pieces[MV_READER_PIECES];
-    bool is_stale; /* set by commits: what is remembered may be gone */
     struct mv_space *space;
     const struct mv_view *view; /* borrowed; what the pieces are of; NULL: nothing is remembered */
     struct mv_reader *next;     /* of those that commits have to tell */
@@ -62,8 +61,7 @@ static inline enum mv_result mv_reader_read64(struct mv_reader *reader, mv_gpa_t
         (address.raw >> (MV_READER_PIECE_SHIFT - 4)) & ((MV_READER_PIECES - 1) * sizeof(struct mv_reader_piece));
     const struct mv_reader_piece *piece = (const struct mv_reader_piece *)((const char *)reader->pieces + at);
     /* An unaligned access may leave the piece: its low bits make the comparison fail. */
-    if (__builtin_expect(piece->first == (address.raw & (~in_piece | 7)), 1) &&
-        __builtin_expect(!__atomic_load_n(&reader->is_stale, __ATOMIC_ACQUIRE), 1)) {
+    if (__builtin_expect(__atomic_load_n(&piece->first, __ATOMIC_RELAXED) == (address.raw & (~in_piece | 7)), 1)) {
         memcpy(ret, (const void *)(uintptr_t)(piece->host_delta + address.raw), sizeof *ret);
         return MV_OK;
     }

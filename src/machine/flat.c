@@ -208,6 +208,13 @@ void flat_release(struct mv_view *view)
     }
 }
 
+void flat_forget_pieces(struct mv_reader *reader)
+{
+    for (size_t i = 0; i < MV_READER_PIECES; i++) {
+        __atomic_store_n(&reader->pieces[i].first, MV_READER_UNUSED, __ATOMIC_RELAXED);
+    }
+}
+
 void flat_add_reader(struct flat *flat, struct mv_reader *reader)
 {
     pthread_mutex_lock(&flat->borrow_lock);
@@ -534,8 +541,9 @@ static void publish(struct flat *flat, struct mv_view *view)
     pthread_mutex_lock(&flat->borrow_lock);
     flat->live_views++;
     epoch_publish(flat->view, view);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* see reader.c */
     for (struct mv_reader *reader = flat->readers; reader; reader = reader->next) {
-        __atomic_store_n(&reader->is_stale, true, __ATOMIC_SEQ_CST); /* see reader.c */
+        flat_forget_pieces(reader);
     }
     pthread_mutex_unlock(&flat->borrow_lock);
 }

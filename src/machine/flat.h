@@ -51,7 +51,7 @@ struct flat {
     pthread_mutex_t borrow_lock; /* a leaf */
     unsigned live_views;
     struct mv_view *borrowed;  /* views that somebody holds, the oldest first */
-    struct mv_reader *readers; /* to be marked stale when a view is published */
+    struct mv_reader *readers; /* who has to forget when a view is published */
     struct mv_view *waiting;   /* retired views that may show something to a borrower of them or of an older one */
 };
 
@@ -72,9 +72,10 @@ void flat_publish(struct flat *flat);
 /* Forget what flat_prepare made. The ranges are stale no more: the caller undoes the edits. */
 void flat_discard(struct flat *flat);
 
-/* Whom to mark stale from now on; any thread. */
+/* Who has to forget from now on; any thread. */
 void flat_add_reader(struct flat *flat, struct mv_reader *reader);
 void flat_remove_reader(struct flat *flat, struct mv_reader *reader);
+void flat_forget_pieces(struct mv_reader *reader);
 
 /* Borrow the current view, for longer than an epoch; any thread. */
 struct mv_view *flat_borrow(struct flat *flat);
