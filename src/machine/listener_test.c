@@ -165,6 +165,27 @@ static void sections_are_told_whole(void **state)
     mv_listener_destroy(l);
 }
 
+/* An edit that no space can show is no commit of any. */
+static void what_is_hidden_is_not_told(void **state)
+{
+    (void)state;
+    struct witness w = {.name = "w", .journal = &journal};
+    struct mv_region *c = put_in(rig.root, 0x1000, container(&rig, "c", 0x1000), 0);
+    struct mv_region *lone = container(&rig, "lone", 0x1000);
+    assert_int_equal(mv_region_set_enabled(c, false, NULL), 0);
+    struct mv_listener *l = attach(rig.space, &w, 0);
+    journal.used = 0;
+    struct mv_region *r = put_in(c, 0, ram(&rig, "r", 0x1000), 0);
+    put_in(lone, 0, ram(&rig, "s", 0x1000), 0);
+    assert_int_equal(mv_region_set_address(r, 0x10, NULL), 0);
+    assert_int_equal(mv_region_set_size(c, 0x100, NULL), 0);
+    assert_journal(&journal, "");
+    assert_int_equal(mv_region_set_enabled(c, true, NULL), 0);
+    assert_journal(&journal, "w:begin\nw:+1010-10ff r@0\nw:prepare\nw:commit\n");
+    mv_listener_destroy(l);
+    mv_region_put(lone);
+}
+
 /* --- several spaces ---------------------------------------------------------------------------- */
 
 static void a_listener_hears_of_its_own_space_only(void **state)
@@ -427,6 +448,7 @@ int main(void)
         test(ranges_go_up),
         test(any_difference_is_a_change),
         test(sections_are_told_whole),
+        test(what_is_hidden_is_not_told),
         test(a_listener_hears_of_its_own_space_only),
         test(a_refusal_aborts_all_in_reverse),
         test(a_silent_refusal_has_words_all_the_same),

@@ -619,6 +619,22 @@ static uint64_t any_address_in(int id)
     return any(4) && size > 0 && size < 0x2000 ? any(size) : any_address();
 }
 
+/* Side by side with the region before, of the same target perhaps: then the two become one section. */
+static void go_on_from_the_one_before(struct edit *edit)
+{
+    const struct model_region *r = &w.model.region[edit->id];
+    const struct model_region *before = edit->id > 0 ? r - 1 : r;
+    if (edit->kind == ADD && before->container != MODEL_NONE) {
+        edit->other = before->container;
+        edit->priority = before->priority;
+        edit->address = before->addr + before->size;
+    } else if (edit->kind == MOVE && before->container == r->container) {
+        edit->address = before->addr + before->size;
+    } else if (edit->kind == SLIDE && before->target == r->target) {
+        edit->address = before->alias_offset + before->size;
+    }
+}
+
 static struct edit any_edit(void)
 {
     struct edit edit = {
@@ -634,17 +650,12 @@ static struct edit any_edit(void)
     }
     const struct model_region *r = &w.model.region[edit.id];
     edit.size = edit.id < ROOTS && any(4) ? MV_SIZE_2_64 : any_size(r->kind);
-    /* Side by side with the one before, which may have the same target: then the two become one section. */
-    const struct model_region *last = edit.id > 0 ? r - 1 : r;
-    if (edit.kind == ADD && last->container != MODEL_NONE && any(4)) {
-        edit.other = last->container;
-        edit.priority = last->priority;
-        edit.address = last->addr + last->size;
-        return edit;
-    }
     edit.address = any_address_in(edit.kind == ADD ? edit.other : edit.kind == SLIDE ? r->target : r->container);
     if (is_memory(edit.id) && any(8)) {
         edit.size %= BLOCK_BYTES + 1;
+    }
+    if (any(2)) {
+        go_on_from_the_one_before(&edit);
     }
     return edit;
 }
