@@ -220,7 +220,7 @@ static int build_rom(struct build *build, struct mv_error *err)
         .size_bytes = ROM_BYTES,
     };
     struct mv_region *rom;
-    void *bytes;
+    void *bytes = NULL;
     int rc = create_memory(build->machine, &options, &bytes, &rom, err);
     if (rc < 0) {
         return rc;
