@@ -45,9 +45,16 @@ MV_API int mv_machine_begin(struct mv_machine *machine, struct mv_error *err);
  *
  * On failure (a listener refused, such as a kernel without a free slot, or memory ran out) every edit since the
  * outermost begin is undone and no view has changed.
- * @return 0, or the negative errno of what failed. An inner commit always returns 0.
+ * @return 0; -ECANCELED after mv_machine_abort() in an inner transaction; or the negative errno of what failed. An
+ * inner commit always returns 0.
  */
 MV_API int mv_machine_commit(struct mv_machine *machine, struct mv_error *err);
+
+/**
+ * End a transaction without its edits: those since the outermost begin are undone. In an inner transaction the
+ * outermost commit will undo them, and return -ECANCELED ("aborted").
+ */
+MV_API void mv_machine_abort(struct mv_machine *machine);
 
 /** What to make of regions that overlap their siblings. */
 enum mv_overlap_policy {

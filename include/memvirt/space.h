@@ -5,7 +5,7 @@
  * MemoryRegionSection).
  *
  * A view is the flat picture of a tree: sorted, non-overlapping, immutable. A space always has exactly one current
- * view; a commit replaces it by one store. Readers never wait and never see half of a transaction.
+ * view; a commit replaces it by one store. Accesses never wait and never see half of a transaction.
  */
 #ifndef MEMVIRT_SPACE_H
 #define MEMVIRT_SPACE_H

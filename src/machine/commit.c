@@ -51,7 +51,7 @@ static int prepare_flats(struct mv_machine *machine, struct mv_error *err)
     return 0;
 }
 
-static void discard_flats(struct mv_machine *machine)
+void commit_nothing(struct mv_machine *machine)
 {
     struct flat *flat;
     cds_list_for_each_entry (flat, &machine->flats, link) {
@@ -148,7 +148,7 @@ int commit_spaces(struct mv_machine *machine, struct mv_error *err)
     struct flat *flat;
     int rc = prepare_flats(machine, err);
     if (rc < 0) {
-        discard_flats(machine);
+        commit_nothing(machine);
         return rc;
     }
     cds_list_for_each_entry (listener, &machine->listeners, link) {
@@ -161,7 +161,7 @@ int commit_spaces(struct mv_machine *machine, struct mv_error *err)
         {
             listener_abort(listener);
         }
-        discard_flats(machine);
+        commit_nothing(machine);
         return rc;
     }
     cds_list_for_each_entry (flat, &machine->flats, link) {

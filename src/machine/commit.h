@@ -14,6 +14,9 @@ struct mv_machine;
  */
 int commit_spaces(struct mv_machine *machine, struct mv_error *err);
 
+/* Forget what is stale: the caller undoes the edits. */
+void commit_nothing(struct mv_machine *machine);
+
 /*
  * After a failed commit, when its edits are undone: spaces that were made in that transaction have shown nothing
  * so far; they show the tree as it is now, or, if that cannot be, nothing until the next commit that changes it.

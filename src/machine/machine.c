@@ -97,24 +97,44 @@ int mv_machine_begin(struct mv_machine *machine, struct mv_error *err)
     return 0;
 }
 
-int mv_machine_commit(struct mv_machine *machine, struct mv_error *err)
+/* The outermost transaction comes to nothing, for whatever reason. */
+static void take_back(struct mv_machine *machine)
 {
-    assert(machine->depth > 0 && !machine->committing);
+    undo_all(machine->undo);
+    commit_new_flats(machine);
+}
+
+static int end_outermost(struct mv_machine *machine, struct mv_error *err)
+{
     int rc = 0;
-    if (machine->depth == 1 && machine->dirty) {
+    if (machine->aborted) {
+        rc = error_set(err, -ECANCELED, "aborted", NULL, "machine: the transaction was aborted");
+        commit_nothing(machine);
+        take_back(machine);
+    } else if (machine->dirty) {
         machine->committing = true;
         rc = commit_spaces(machine, err);
         machine->committing = false;
         if (rc < 0) {
-            undo_all(machine->undo);
-            commit_new_flats(machine);
+            take_back(machine);
         }
-        machine->dirty = false;
     }
-    if (machine->depth == 1) {
-        undo_clear(machine->undo);
-    }
+    machine->aborted = machine->dirty = false;
+    undo_clear(machine->undo);
+    return rc;
+}
+
+int mv_machine_commit(struct mv_machine *machine, struct mv_error *err)
+{
+    assert(machine->depth > 0 && !machine->committing);
+    int rc = machine->depth == 1 ? end_outermost(machine, err) : 0;
     machine->depth--;
     machine_unlock(machine);
     return rc;
+}
+
+void mv_machine_abort(struct mv_machine *machine)
+{
+    machine->aborted = true;
+    (void)mv_machine_commit(machine, NULL);
 }

@@ -28,6 +28,7 @@ struct mv_machine {
     unsigned held;              /* how often the holder of `control` holds it */
     unsigned depth;             /* of open transactions, all by the holder of `control` */
     bool committing;            /* listeners are being told */
+    bool aborted;               /* the open transaction comes to nothing */
     bool dirty;                 /* something that a space shows changed since the outermost begin */
     uint64_t order_clock;       /* see struct region_state */
     struct cds_list_head flats; /* what the spaces show */

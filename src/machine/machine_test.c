@@ -252,6 +252,34 @@ static void a_space_that_cannot_be_is_not_made(void **state)
     mv_region_put(other);
 }
 
+static void a_transaction_may_be_given_up(void **state)
+{
+    struct heard *h = *state;
+    struct mv_error err;
+    struct mv_region *r = ram(&h->rig, "r", 0x1000), *other = ram(&h->rig, "other", 0x1000);
+    begin(&h->rig);
+    put_in(h->rig.root, 0, mv_region_get(r), 0);
+    struct mv_space *made = show(&h->rig, "made", other);
+    mv_machine_abort(h->rig.machine);
+    assert_journal(&h->journal, "");
+    assert_picture(h->rig.space, "");
+    assert_picture(made, "0-fff other@0\n"); /* a space is no edit */
+    assert_int_equal(mv_region_remove(r, &err), -ENOENT);
+    begin(&h->rig);
+    begin(&h->rig);
+    put_in(h->rig.root, 0, mv_region_get(r), 0);
+    mv_machine_abort(h->rig.machine); /* an inner one */
+    put_in(h->rig.root, 0x2000, mv_region_get(other), 0);
+    assert_int_equal(mv_machine_commit(h->rig.machine, &err), -ECANCELED);
+    assert_string_equal(err.reason, "aborted");
+    assert_picture(h->rig.space, "");
+    put_in(h->rig.root, 0, mv_region_get(r), 0); /* and on */
+    assert_picture(h->rig.space, "0-fff r@0\n");
+    mv_space_destroy(made);
+    mv_region_put(r);
+    mv_region_put(other);
+}
+
 /* --- threads ----------------------------------------------------------------------------------- */
 
 struct other_thread {
@@ -313,6 +341,7 @@ static void machines_are_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        test(a_transaction_may_be_given_up),
         test(a_transaction_without_edits_is_nothing),
         test(an_edit_is_a_transaction_of_its_own),
         test(only_the_outermost_commit_acts),
