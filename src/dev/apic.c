@@ -233,6 +233,7 @@ static void apic_release(void *opaque)
 int apic_create(struct mv_machine *machine, const struct apic_options *options, struct mv_region **ret,
                 struct mv_error *err)
 {
+    assert(options->size_bytes >= APIC_SIZE);
     assert(options->vcpus >= 1 && options->vcpus <= APIC_MAX_VCPUS);
     struct apic *apic = calloc(1, sizeof *apic + options->vcpus * sizeof apic->vcpus[0]);
     if (!apic) {
@@ -245,9 +246,9 @@ int apic_create(struct mv_machine *machine, const struct apic_options *options, 
     pthread_mutex_init(&apic->lock, NULL);
 
     const struct mv_region_options region_options = {
-        .name = "apic",
+        .name = options->name,
         .kind = MV_REGION_MMIO,
-        .size_bytes = APIC_SIZE,
+        .size_bytes = options->size_bytes,
         .ops = &apic_ops,
         .opaque = apic,
         .release = apic_release,

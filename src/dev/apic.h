@@ -17,7 +17,9 @@
 #define APIC_MAX_VCPUS 255 /* an xAPIC ID has 8 bits, and 255 means everyone */
 
 struct apic_options {
-    unsigned vcpus; /* 1 to APIC_MAX_VCPUS; vCPU n has ID n */
+    const char *name;    /* of the region */
+    uint64_t size_bytes; /* at least APIC_SIZE; beyond that page nothing is */
+    unsigned vcpus;      /* 1 to APIC_MAX_VCPUS; vCPU n has ID n */
     /* Told each IPI for an existing vCPU, in the sending vCPU's thread, without a lock. Borrowed, as `opaque` is.
      */
     void (*init)(void *opaque, unsigned vcpu);

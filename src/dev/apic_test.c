@@ -63,6 +63,8 @@ static int setup(void **state)
     fixture = (struct fixture){0};
     rig_open(&fixture.rig);
     const struct apic_options options = {
+        .name = "apic",
+        .size_bytes = APIC_SIZE,
         .vcpus = VCPUS,
         .init = note_init,
         .startup = note_startup,

@@ -52,7 +52,7 @@ int debug_exit_create(struct mv_machine *machine, const struct debug_exit_option
     device->options = *options;
 
     const struct mv_region_options region_options = {
-        .name = "debug-exit",
+        .name = options->name,
         .kind = MV_REGION_MMIO,
         .size_bytes = DEBUG_EXIT_PORTS,
         .ops = &debug_exit_ops,

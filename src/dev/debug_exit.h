@@ -8,6 +8,7 @@
 #define DEBUG_EXIT_PORTS 4
 
 struct debug_exit_options {
+    const char *name; /* of the region */
     /* Told each value written, of 1, 2 or 4 bytes, in the writing thread. Borrowed, as `opaque` is. */
     void (*exit)(void *opaque, uint32_t value);
     void *opaque;

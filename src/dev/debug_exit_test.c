@@ -23,7 +23,7 @@ static void each_write_is_one_exit_with_its_whole_value(void **state)
     struct mv_region *device;
     struct mv_error err;
     rig_open(&rig);
-    const struct debug_exit_options options = {.exit = note_exit, .opaque = &exits};
+    const struct debug_exit_options options = {.name = "debug-exit", .exit = note_exit, .opaque = &exits};
     assert_int_equal(debug_exit_create(rig.machine, &options, &device, &err), 0);
     rig_show(&rig, device);
 

@@ -43,7 +43,7 @@ static const struct mv_mmio_ops debugcon_ops = {
     .impl = {.min_bytes = 1, .max_bytes = 1},
 };
 
-int debugcon_create(struct mv_machine *machine, const struct sink *sink, struct mv_region **ret,
+int debugcon_create(struct mv_machine *machine, const char *name, const struct sink *sink, struct mv_region **ret,
                     struct mv_error *err)
 {
     struct debugcon *debugcon = calloc(1, sizeof *debugcon);
@@ -53,7 +53,7 @@ int debugcon_create(struct mv_machine *machine, const struct sink *sink, struct 
     debugcon->sink = *sink;
 
     const struct mv_region_options options = {
-        .name = "debugcon",
+        .name = name,
         .kind = MV_REGION_MMIO,
         .size_bytes = DEBUGCON_PORTS,
         .ops = &debugcon_ops,

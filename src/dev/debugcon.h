@@ -9,8 +9,8 @@
 
 #define DEBUGCON_PORTS 1
 
-/* Make the device's region, to be mapped; the device goes with it. @return 0 or -ENOMEM */
-int debugcon_create(struct mv_machine *machine, const struct sink *sink, struct mv_region **ret,
+/* Make the device's region, of that name, to be mapped; the device goes with it. @return 0 or -ENOMEM */
+int debugcon_create(struct mv_machine *machine, const char *name, const struct sink *sink, struct mv_region **ret,
                     struct mv_error *err);
 
 #endif

@@ -12,7 +12,7 @@ static void prints_and_says_that_it_is_there(void **state)
     struct mv_error err;
     rig_open(&rig);
     const struct sink sink = {kept_write, &kept};
-    assert_int_equal(debugcon_create(rig.machine, &sink, &debugcon, &err), 0);
+    assert_int_equal(debugcon_create(rig.machine, "debugcon", &sink, &debugcon, &err), 0);
     rig_show(&rig, debugcon);
 
     assert_int_equal(rig_read(&rig, 0, 1), 0xe9);

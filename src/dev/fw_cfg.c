@@ -136,7 +136,7 @@ static int add_own_items(struct fw_cfg *fw_cfg, struct mv_error *err)
     return rc < 0 ? rc : item_add(fw_cfg, FW_CFG_ID, id, sizeof id, err);
 }
 
-int fw_cfg_create(struct mv_machine *machine, struct mv_region **ret, struct mv_error *err)
+int fw_cfg_create(struct mv_machine *machine, const char *name, struct mv_region **ret, struct mv_error *err)
 {
     struct fw_cfg *fw_cfg = calloc(1, sizeof *fw_cfg);
     if (!fw_cfg) {
@@ -146,7 +146,7 @@ int fw_cfg_create(struct mv_machine *machine, struct mv_region **ret, struct mv_
     int rc = add_own_items(fw_cfg, err);
     if (rc == 0) {
         const struct mv_region_options options = {
-            .name = "fw_cfg",
+            .name = name,
             .kind = MV_REGION_MMIO,
             .size_bytes = FW_CFG_PORTS,
             .ops = &fw_cfg_ops,

@@ -22,8 +22,8 @@ enum fw_cfg_key {
     FW_CFG_MAX_CPUS = 0x000f,  /* u16 */
 };
 
-/* Make the device's region, to be mapped; the device goes with it. @return 0 or -ENOMEM */
-int fw_cfg_create(struct mv_machine *machine, struct mv_region **ret, struct mv_error *err);
+/* Make the device's region, of that name, to be mapped; the device goes with it. @return 0 or -ENOMEM */
+int fw_cfg_create(struct mv_machine *machine, const char *name, struct mv_region **ret, struct mv_error *err);
 
 /*
  * Add an item to the fw_cfg device behind `region`; the bytes are copied. Any thread, also while the guest runs.

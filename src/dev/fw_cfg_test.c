@@ -14,7 +14,7 @@ static int setup(void **state)
     struct mv_region *fw_cfg;
     struct mv_error err;
     rig_open(&rig);
-    assert_int_equal(fw_cfg_create(rig.machine, &fw_cfg, &err), 0);
+    assert_int_equal(fw_cfg_create(rig.machine, "fw_cfg", &fw_cfg, &err), 0);
     rig_show(&rig, fw_cfg);
     *state = &rig;
     return 0;

@@ -325,5 +325,5 @@ int main(void)
         cmocka_unit_test(more_than_the_host_can_map_is_its_refusal),
         cmocka_unit_test(two_boards_fit_in_one_machine),
     };
-    return cmocka_run_group_tests_name("board", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("minimal", tests, NULL, NULL);
 }
