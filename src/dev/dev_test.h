@@ -35,6 +35,24 @@ static inline void rig_show(struct rig *rig, struct mv_region *device)
     mv_region_put(device);
 }
 
+/* For devices of several regions: an empty I/O space of 64 KiB, to put them into. */
+static inline struct mv_region *rig_ports(const struct rig *rig)
+{
+    const struct mv_region_options options = {.name = "io", .kind = MV_REGION_CONTAINER, .size_bytes = 0x10000};
+    struct mv_region *ports;
+    struct mv_error err;
+    assert_int_equal(mv_region_create(rig->machine, &options, &ports, &err), 0);
+    return ports;
+}
+
+/* Takes over the caller's reference. */
+static inline void rig_place(struct mv_region *container, uint64_t offset, struct mv_region *region)
+{
+    struct mv_error err;
+    assert_int_equal(mv_region_add(container, offset, region, 0, &err), 0);
+    mv_region_put(region);
+}
+
 static inline void rig_close(struct rig *rig)
 {
     mv_space_destroy(rig->space);
