@@ -13,6 +13,12 @@
 #define OFFSET_DATA 1
 #define ID_TRADITIONAL 0x01 /* selector and data port; the bit for DMA is not set */
 
+/* The directory, all big-endian: how many files there are, then of each size, key, nothing, and the name. */
+#define DIRECTORY_COUNT_BYTES 4
+#define ENTRY_BYTES 64
+#define ENTRY_KEY 4
+#define ENTRY_NAME 8
+
 struct item {
     uint16_t key;
     size_t length;
@@ -27,6 +33,7 @@ struct fw_cfg {
     pthread_mutex_t lock;
     struct item *items;
     size_t item_count;
+    uint16_t file_count;
     uint16_t selected;
     size_t position;
 };
@@ -133,7 +140,11 @@ static int add_own_items(struct fw_cfg *fw_cfg, struct mv_error *err)
 {
     static const uint8_t id[4] = {ID_TRADITIONAL};
     int rc = item_add(fw_cfg, FW_CFG_SIGNATURE, "QEMU", 4, err);
-    return rc < 0 ? rc : item_add(fw_cfg, FW_CFG_ID, id, sizeof id, err);
+    if (rc == 0) {
+        rc = item_add(fw_cfg, FW_CFG_ID, id, sizeof id, err);
+    }
+    static const uint8_t no_files[DIRECTORY_COUNT_BYTES];
+    return rc < 0 ? rc : item_add(fw_cfg, FW_CFG_DIRECTORY, no_files, sizeof no_files, err);
 }
 
 int fw_cfg_create(struct mv_machine *machine, const char *name, struct mv_region **ret, struct mv_error *err)
@@ -166,6 +177,53 @@ int fw_cfg_add(struct mv_region *region, uint16_t key, const void *bytes, size_t
     struct fw_cfg *fw_cfg = mv_region_opaque(region);
     pthread_mutex_lock(&fw_cfg->lock);
     int rc = item_add(fw_cfg, key, bytes, length, err);
+    pthread_mutex_unlock(&fw_cfg->lock);
+    return rc;
+}
+
+static void put_big_endian(uint8_t *bytes, uint64_t value, unsigned length)
+{
+    for (unsigned i = 0; i < length; i++) {
+        bytes[i] = (uint8_t)(value >> (8 * (length - 1 - i)));
+    }
+}
+
+/* `lock` held. Makes room in the directory first: what is there can be filled in without failing. */
+static int file_add(struct fw_cfg *fw_cfg, const char *name, const void *bytes, size_t length,
+                    struct mv_error *err)
+{
+    struct item *directory = item_lookup(fw_cfg, FW_CFG_DIRECTORY);
+    uint8_t *grown = realloc(directory->bytes, directory->length + ENTRY_BYTES);
+    if (!grown) {
+        return no_memory(err);
+    }
+    directory->bytes = grown;
+    const uint16_t key = (uint16_t)(FW_CFG_FIRST_FILE + fw_cfg->file_count);
+    int rc = item_add(fw_cfg, key, bytes, length, err);
+    if (rc < 0) {
+        return rc;
+    }
+    directory = item_lookup(fw_cfg, FW_CFG_DIRECTORY); /* the items may have moved */
+    uint8_t *entry = directory->bytes + directory->length;
+    memset(entry, 0, ENTRY_BYTES);
+    put_big_endian(entry, length, 4);
+    put_big_endian(entry + ENTRY_KEY, key, 2);
+    memcpy(entry + ENTRY_NAME, name, strlen(name));
+    directory->length += ENTRY_BYTES;
+    put_big_endian(directory->bytes, ++fw_cfg->file_count, DIRECTORY_COUNT_BYTES);
+    return 0;
+}
+
+int fw_cfg_add_file(struct mv_region *region, const char *name, const void *bytes, size_t length,
+                    struct mv_error *err)
+{
+    struct fw_cfg *fw_cfg = mv_region_opaque(region);
+    if (strlen(name) > FW_CFG_NAME_MAX) {
+        return error_set(err, -EINVAL, "bad-name", "fw_cfg", "fw_cfg: the name of a file has at most %d bytes: %s",
+                         FW_CFG_NAME_MAX, name);
+    }
+    pthread_mutex_lock(&fw_cfg->lock);
+    int rc = file_add(fw_cfg, name, bytes, length, err);
     pthread_mutex_unlock(&fw_cfg->lock);
     return rc;
 }

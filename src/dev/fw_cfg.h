@@ -4,7 +4,7 @@
  * guest writes an item's key to the selector, which rewinds it, and reads the item from the data port byte by
  * byte.
  *
- * Missing: DMA (the ID says so), writing items, and the file directory, which reads as empty.
+ * Missing: DMA (the ID says so) and writing items.
  */
 #ifndef DEV_FW_CFG_H
 #define DEV_FW_CFG_H
@@ -20,6 +20,8 @@ enum fw_cfg_key {
     FW_CFG_RAM_SIZE = 0x0003,  /* u64, in bytes */
     FW_CFG_NB_CPUS = 0x0005,   /* u16 */
     FW_CFG_MAX_CPUS = 0x000f,  /* u16 */
+    FW_CFG_DIRECTORY = 0x0019, /* what files there are; made by fw_cfg_create() */
+    FW_CFG_FIRST_FILE = 0x0020,
 };
 
 /* Make the device's region, of that name, to be mapped; the device goes with it. @return 0 or -ENOMEM */
@@ -31,7 +33,17 @@ int fw_cfg_create(struct mv_machine *machine, const char *name, struct mv_region
  */
 int fw_cfg_add(struct mv_region *region, uint16_t key, const void *bytes, size_t length, struct mv_error *err);
 
-/* The same for a number, which the guest finds in little-endian order. */
+/* Longest name of a file. */
+#define FW_CFG_NAME_MAX 55
+
+/*
+ * Add a file: an item with the next free key, which the guest finds by its name in the directory.
+ * @return 0; -EINVAL ("bad-name": it is too long); -ENOMEM
+ */
+int fw_cfg_add_file(struct mv_region *region, const char *name, const void *bytes, size_t length,
+                    struct mv_error *err);
+
+/* As fw_cfg_add(), for a number, which the guest finds in little-endian order. */
 int fw_cfg_add_u16(struct mv_region *region, uint16_t key, uint16_t value, struct mv_error *err);
 int fw_cfg_add_u64(struct mv_region *region, uint16_t key, uint64_t value, struct mv_error *err);
 

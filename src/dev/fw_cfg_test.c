@@ -113,6 +113,42 @@ static void items_are_copies(void **state)
     assert_int_equal(read_item(rig, 0x20, 1), 'b');
 }
 
+/* The directory is big-endian: count; then of each file size, key, two bytes of nothing, the name. */
+static void files_are_in_the_directory(void **state)
+{
+    const struct rig *rig = *state;
+    uint8_t directory[4 + 2 * 64];
+    assert_int_equal(read_item(rig, FW_CFG_DIRECTORY, 4), 0);
+    assert_int_equal(fw_cfg_add_file(rig->device, "etc/e820", "abc", 3, NULL), 0);
+    assert_int_equal(fw_cfg_add_file(rig->device, "bootorder", NULL, 0, NULL), 0);
+    rig_write(rig, SELECTOR, 2, FW_CFG_DIRECTORY);
+    for (size_t i = 0; i < sizeof directory; i++) {
+        directory[i] = (uint8_t)rig_read(rig, DATA, 1);
+    }
+    static const uint8_t count[] = {0, 0, 0, 2}, first[] = {0, 0, 0, 3, 0, 0x20, 0, 0},
+                         second[] = {0, 0, 0, 0, 0, 0x21, 0, 0};
+    assert_memory_equal(directory, count, 4);
+    assert_memory_equal(directory + 4, first, 8);
+    assert_string_equal((char *)directory + 12, "etc/e820");
+    assert_memory_equal(directory + 68, second, 8);
+    assert_string_equal((char *)directory + 76, "bootorder");
+    assert_int_equal(read_item(rig, 0x20, 4), 'a' | 'b' << 8 | 'c' << 16);
+}
+
+static void names_of_files_have_a_limit(void **state)
+{
+    const struct rig *rig = *state;
+    struct mv_error err;
+    char name[FW_CFG_NAME_MAX + 2];
+    memset(name, 'n', sizeof name);
+    name[FW_CFG_NAME_MAX + 1] = '\0';
+    assert_int_equal(fw_cfg_add_file(rig->device, name, "x", 1, &err), -EINVAL);
+    assert_string_equal(err.reason, "bad-name");
+    name[FW_CFG_NAME_MAX] = '\0';
+    assert_int_equal(fw_cfg_add_file(rig->device, name, "x", 1, &err), 0);
+    assert_int_equal(read_item(rig, FW_CFG_DIRECTORY, 4), 1 << 24);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +160,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_a_word_selects, setup, teardown),
         cmocka_unit_test_setup_teardown(a_key_is_taken_once, setup, teardown),
         cmocka_unit_test_setup_teardown(items_are_copies, setup, teardown),
+        cmocka_unit_test_setup_teardown(files_are_in_the_directory, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_of_files_have_a_limit, setup, teardown),
     };
     return cmocka_run_group_tests_name("fw_cfg", tests, NULL, NULL);
 }
