@@ -21,22 +21,31 @@ void mv_board_connect(struct mv_board *board, struct mv_vm *vm)
 static int build_spaces(struct build *build, struct mv_error *err)
 {
     int rc = mv_space_create(build->machine, "memory", build->system, &build->board->memory, err);
-    return rc < 0 ? rc : mv_space_create(build->machine, "I/O", build->ports, &build->board->io, err);
+    if (rc == 0) {
+        rc = mv_space_create(build->machine, "I/O", build->ports, &build->board->io, err);
+    }
+    if (rc == 0 && build->smm) {
+        rc = mv_space_create(build->machine, "cpu-smm-0", build->smm, &build->board->smm, err);
+    }
+    return rc;
 }
 
 /* The spaces come last: until then, nobody sees. */
 static int build_all(struct build *build, struct mv_error *err)
 {
-    int rc = minimal_build(build, err);
+    static build_step *const boards[] = {[MV_BOARD_MINIMAL] = minimal_build, [MV_BOARD_PC] = pc_build};
+    int rc = boards[build->options->kind](build, err);
     return rc < 0 ? rc : build_spaces(build, err);
 }
 
 static void drop_spaces(struct mv_board *board)
 {
+    mv_space_destroy(board->smm);
     mv_space_destroy(board->io);
     mv_space_destroy(board->memory);
     board->io = NULL;
     board->memory = NULL;
+    board->smm = NULL;
 }
 
 static int build_in_transaction(struct build *build, struct mv_error *err)
@@ -65,6 +74,10 @@ static int check_options(const struct mv_board_options *options, struct mv_error
         return error_set(err, -EINVAL, "bad-vcpus", "apic", "apic: %u vCPUs: there must be 1 to %d",
                          options->vcpus, APIC_MAX_VCPUS);
     }
+    if (options->kind != MV_BOARD_PC && options->bios) {
+        return error_set(err, -EINVAL, "bad-bios", options->bios, "%s: only the pc board takes a BIOS",
+                         options->bios);
+    }
     return 0;
 }
 
@@ -86,6 +99,7 @@ int mv_board_create(struct mv_machine *machine, const struct mv_board_options *o
 
     struct build build = {.machine = machine, .options = options, .board = board};
     rc = build_in_transaction(&build, err);
+    mv_region_put(build.smm);
     mv_region_put(build.ports);
     mv_region_put(build.system);
     if (rc < 0) {
@@ -114,4 +128,16 @@ struct mv_space *mv_board_memory(struct mv_board *board)
 struct mv_space *mv_board_io(struct mv_board *board)
 {
     return board->io;
+}
+
+size_t mv_board_spaces(struct mv_board *board, struct mv_space **ret, size_t capacity)
+{
+    struct mv_space *const all[] = {board->memory, board->io, board->smm};
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (all[i] && count++ < capacity) {
+            ret[count - 1] = all[i];
+        }
+    }
+    return count;
 }

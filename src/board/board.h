@@ -38,6 +38,7 @@ struct build {
     struct mv_board *board;
     struct mv_region *system; /* the root of the memory space */
     struct mv_region *ports;  /* the root of the I/O space */
+    struct mv_region *smm;    /* the root of the space of system management mode; NULL: none */
 };
 
 typedef int build_step(struct build *build, struct mv_error *err);
@@ -47,6 +48,7 @@ typedef int build_step(struct build *build, struct mv_error *err);
  * when it fails, nothing. Called in a transaction, before any space is made: until then, nobody sees.
  */
 build_step minimal_build;
+build_step pc_build;
 
 /* Do `count` steps, up to the first that fails. */
 int build_steps(struct build *build, build_step *const *steps, size_t count, struct mv_error *err);
