@@ -15,11 +15,14 @@
 
 static const char help[] =
     "usage: memvirt run [OPTION]... IMAGE [-- ARGUMENT...]\n"
+    "       memvirt run [OPTION]... --machine pc --bios FILE\n"
     "\n"
     "Run a guest. Its console is on stdout, and the status that it ends with is memvirt's own.\n"
     "\n"
     "      --accel NAME     what runs it: kvm, which is also the default\n"
     "  -m SIZE              its RAM: a number of MiB, or a number with K, M, G or T (128M)\n"
+    "      --machine BOARD  minimal or pc (minimal)\n"
+    "      --bios FILE      of the pc board: the firmware, from whose reset vector the guest starts\n"
     "      --vcpus N        its processors, 1 to 254 (1)\n"
     "      --format FORMAT  of IMAGE: auto, elf or flat (auto)\n"
     "      --stats FORM     when the guest has stopped, report on stdout what happened: text or json; with json the\n"

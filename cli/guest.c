@@ -24,6 +24,8 @@ static void notice(void *opaque, const char *text)
 static int make_board(struct guest *guest, const struct run_options *options, struct mv_error *err)
 {
     const struct mv_board_options board_options = {
+        .kind = options->machine,
+        .bios = options->bios,
         .ram_bytes = options->ram_bytes,
         .vcpus = options->vcpus,
         .console = console_write,
@@ -62,8 +64,12 @@ static int refuse_arguments(const char *image, struct mv_error *err)
     return err->code;
 }
 
+/* With firmware the first vCPU starts as it is after a reset. */
 static int load_image(struct guest *guest, const struct run_options *options, struct mv_error *err)
 {
+    if (options->bios) {
+        return 0;
+    }
     const struct mv_image_options image_options = {
         .path = options->image,
         .format = options->format,

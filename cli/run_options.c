@@ -16,17 +16,21 @@
 enum {
     OPERAND = 1, /* what getopt_long() calls an argument that is no option */
     OPTION_ACCEL = 256,
+    OPTION_BIOS,
     OPTION_EXPLAIN,
     OPTION_FORMAT,
+    OPTION_MACHINE,
     OPTION_STATS,
     OPTION_VCPUS,
 };
 
 static const struct option long_options[] = {
     {"accel", required_argument, NULL, OPTION_ACCEL},
+    {"bios", required_argument, NULL, OPTION_BIOS},
     {"explain", required_argument, NULL, OPTION_EXPLAIN},
     {"format", required_argument, NULL, OPTION_FORMAT},
     {"help", no_argument, NULL, 'h'},
+    {"machine", required_argument, NULL, OPTION_MACHINE},
     {"stats", required_argument, NULL, OPTION_STATS},
     {"vcpus", required_argument, NULL, OPTION_VCPUS},
     {0},
@@ -39,6 +43,8 @@ struct choice {
 };
 
 static const struct choice stats_choices[] = {{"text", STATS_TEXT}, {"json", STATS_JSON}, {0}};
+
+static const struct choice machine_choices[] = {{"minimal", MV_BOARD_MINIMAL}, {"pc", MV_BOARD_PC}, {0}};
 
 static const struct choice format_choices[] = {
     {"auto", MV_IMAGE_AUTO},
@@ -106,6 +112,16 @@ static int set_format(struct run_options *options, const char *value)
     return CLI_OK;
 }
 
+static int set_machine(struct run_options *options, const char *value)
+{
+    int machine;
+    if (!choose(machine_choices, value, &machine)) {
+        return usage_error("run", "--machine %s: it must be minimal or pc", value);
+    }
+    options->machine = (enum mv_board_kind)machine;
+    return CLI_OK;
+}
+
 /* There is room for as many as there are arguments. */
 static int add_explain(struct run_options *options, const char *value)
 {
@@ -134,7 +150,9 @@ static int take(struct run_options *options, int c, const char *value, char *con
     case OPERAND: return set_image(options, value);
     case OPTION_ACCEL: options->accel = value; return CLI_OK;
     case OPTION_EXPLAIN: return add_explain(options, value);
+    case OPTION_BIOS: options->bios = value; return CLI_OK;
     case OPTION_FORMAT: return set_format(options, value);
+    case OPTION_MACHINE: return set_machine(options, value);
     case OPTION_STATS: return set_stats(options, value);
     case OPTION_VCPUS: return set_vcpus(options, value);
     case 'm': return set_ram(options, value);
@@ -166,14 +184,32 @@ static char *join(char *const *words)
     return line;
 }
 
+/* A guest starts either from an image or from its firmware. */
+static int check_start(const struct run_options *options)
+{
+    if (!options->image && !options->bios) {
+        return usage_error("run", "no image given");
+    }
+    if (options->bios && options->machine != MV_BOARD_PC) {
+        return usage_error("run", "--bios %s: only --machine pc takes one", options->bios);
+    }
+    if (options->bios && options->image) {
+        return usage_error("run",
+                           "unexpected '%s': with --bios the guest starts from the firmware, not from an image",
+                           options->image);
+    }
+    return CLI_OK;
+}
+
 /* What follows "--": the image, if it was not named before, then the guest's arguments. */
 static int take_rest(struct run_options *options, char *const *rest)
 {
     if (!options->image && *rest) {
         options->image = *rest++;
     }
-    if (!options->image) {
-        return usage_error("run", "no image given");
+    const int status = check_start(options);
+    if (status != CLI_OK) {
+        return status;
     }
     if (options->explain_count > 0 && options->stats == STATS_NONE) {
         return usage_error("run", "--explain is part of the report, which only --stats prints");

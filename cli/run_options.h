@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <memvirt/board.h>
 #include <memvirt/image.h>
 
 enum stats_form {
@@ -22,7 +23,9 @@ struct run_options {
     unsigned vcpus;
     enum stats_form stats;
     enum mv_image_format format;
-    const char *image;
+    enum mv_board_kind machine;
+    const char *bios;  /* NULL: none */
+    const char *image; /* NULL: there is a BIOS to start */
     char *arguments;   /* what follows "--", with spaces between; NULL: nothing. Owned */
     mv_gva_t *explain; /* Owned */
     size_t explain_count;

@@ -30,6 +30,11 @@ WRONG = [
     (['run', '--stats', 'xml', 'IMAGE'], '--stats xml'),
     (['run', '--format', 'a.out', 'IMAGE'], '--format a.out'),
     (['run', '--explain', '0x1000', 'IMAGE'], '--explain', '--stats'),
+    (['run', '--machine', 'q35', 'IMAGE'], '--machine q35', 'minimal or pc'),
+    (['run', '--machine', 'pc'], 'no image'),
+    (['run', '--bios', 'FILE'], '--bios FILE', '--machine pc'),
+    (['run', '--machine', 'pc', '--bios', 'FILE', 'IMAGE'], "unexpected 'IMAGE'", '--bios'),
+    (['run', '--machine', 'pc', '--bios'], "option '--bios' needs a value"),
 ]
 SIZES = ['0', '0G', '-1', '+1', '', ' 1', '1 ', '1X', '1MB', '1.5G', 'M', 'many', '0x10', '1e3',
          '99999999999999999999', '18446744073709551616K', '17592186044416', '17179869184G', '16777216T']
