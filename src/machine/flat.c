@@ -96,8 +96,9 @@ static void tidy_ranges(struct range_list *list)
 
 static struct mv_view *new_view(struct flat *flat, uint64_t version)
 {
-    struct mv_view *view = calloc(1, sizeof *view);
+    struct mv_view *view = aligned_alloc(VIEW_ALIGNMENT, sizeof *view);
     if (view) {
+        memset(view, 0, sizeof *view);
         view->flat = flat;
         view->version = version;
         view->map = PMAP_EMPTY;

@@ -61,7 +61,7 @@ struct pmap_edit pmap_edit_begin(const struct pmap *old, uint64_t version)
 
 static struct pmap_node *new_node(struct pmap_edit *edit)
 {
-    struct pmap_node *node = malloc(sizeof *node);
+    struct pmap_node *node = aligned_alloc(_Alignof(struct pmap_node), sizeof *node);
     if (node) {
         node->version = edit->version;
         node->dead = false;

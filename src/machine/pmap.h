@@ -31,10 +31,10 @@ struct section;
 typedef uintptr_t pmap_entry; /* 0, a struct section *, or a struct pmap_node * with bit 0 set */
 
 struct pmap_node {
-    uint64_t version;       /* of the edit that made it: that edit may change it in place */
-    struct pmap_node *link; /* on a list of its edit's, and later on one of garbage */
-    bool dead;              /* made and dropped in one edit */
-    pmap_entry entries[PMAP_ENTRIES];
+    _Alignas(64) pmap_entry entries[PMAP_ENTRIES]; /* in whole lines of the cache */
+    uint64_t version;                              /* of the edit that made it: that edit may change it in place */
+    struct pmap_node *link;                        /* on a list of its edit's, and later on one of garbage */
+    bool dead;                                     /* made and dropped in one edit */
 };
 
 struct pmap {

@@ -39,8 +39,11 @@ struct section {
  * epochs in which it could be found, and nobody has borrowed it or an older one.
  * Invariant: sections in order do not overlap, and no two neighbours could be one section.
  */
+#define VIEW_ALIGNMENT                                                                                            \
+    64 /* what accesses read of a view is in one line of the cache: after a commit it is new to all readers */
+
 struct mv_view {
-    struct epoch_head epoch; /* first: the retire callback is handed its address */
+    _Alignas(VIEW_ALIGNMENT) struct epoch_head epoch; /* first: the retire callback is handed its address */
     struct flat *flat;
     uint64_t version; /* 1, 2, 3, ... within a flat */
     struct pmap map;
