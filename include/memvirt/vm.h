@@ -5,8 +5,9 @@
  * own.
  *
  * Registers have the layout of <linux/kvm.h>. The order of calls is: create, add vCPUs, set their registers, run
- * (or start and wait), look, destroy. Regions may be edited at any time by any thread, while the vCPUs run and
- * from their handlers: a vCPU sees the memory before the commit or after it, never between.
+ * (or start and wait), look, destroy. To look in between, pause. Regions may be edited at any time by any thread,
+ * while the vCPUs run and from their handlers: a vCPU sees the memory before the commit or after it, never
+ * between.
  */
 #ifndef MEMVIRT_VM_H
 #define MEMVIRT_VM_H
@@ -80,7 +81,7 @@ MV_API unsigned mv_vm_vcpu_count(const struct mv_vm *vm);
 /** @return NULL when there is no vCPU `index` */
 MV_API struct mv_vcpu *mv_vm_vcpu(struct mv_vm *vm, unsigned index);
 
-/** Registers. Only while the VM is not running. @return 0; -EBUSY; or what the host says */
+/** Registers. Only while the VM is not running, or by who paused it. @return 0; -EBUSY; or what the host says */
 MV_API int mv_vcpu_get_regs(struct mv_vcpu *vcpu, struct kvm_regs *ret, struct mv_error *err);
 MV_API int mv_vcpu_set_regs(struct mv_vcpu *vcpu, const struct kvm_regs *regs, struct mv_error *err);
 MV_API int mv_vcpu_get_sregs(struct mv_vcpu *vcpu, struct kvm_sregs *ret, struct mv_error *err);
@@ -105,6 +106,30 @@ MV_API int mv_vm_run(struct mv_vm *vm, struct mv_stop *ret, struct mv_error *err
  * after it left the guest. Any thread, also a handler's; not a signal handler.
  */
 MV_API void mv_vm_stop(struct mv_vm *vm, enum mv_stop_reason reason, int status, const char *text);
+
+/**
+ * Pause the VM: when this returns no vCPU executes guest instructions, each one's last instruction is complete,
+ * and registers can be read and written, until as many mv_vm_resume() followed as there were pauses. Any thread,
+ * any time, also before the start; guest memory stays accessible and editable. It waits for handlers that vCPUs
+ * are in the middle of, so the caller must hold nothing that they may wait for, an open transaction above all.
+ *
+ * In a handler, which is in the middle of an instruction, it only asks: the vCPUs come to rest when their handlers
+ * return. If the VM stops meanwhile it returns too; registers are -EBUSY then until the vCPU threads are done.
+ */
+MV_API void mv_vm_pause(struct mv_vm *vm);
+/** Take one pause back. Any thread. */
+MV_API void mv_vm_resume(struct mv_vm *vm);
+
+/** What a VM is doing. */
+enum mv_vm_state {
+    MV_VM_MADE,    /**< not started yet */
+    MV_VM_RUNNING, /**< started, and not paused by anybody */
+    MV_VM_PAUSED,
+    MV_VM_STOPPED, /**< for good: its vCPU threads end, or have ended */
+};
+
+/** Any thread; it may be out of date at once, unless the caller makes sure that it is not. */
+MV_API enum mv_vm_state mv_vm_state(struct mv_vm *vm);
 
 /** A count with its name: an exit reason, or a counter of the kernel's own. */
 struct mv_counter {
@@ -144,7 +169,7 @@ struct mv_translation {
     mv_gpa_t gpa;
 };
 
-/** Only while the VM is not running. @return 0; -EBUSY; or what the host says */
+/** Only while the VM is not running, or by who paused it. @return 0; -EBUSY; or what the host says */
 MV_API int mv_vcpu_translate(struct mv_vcpu *vcpu, mv_gva_t gva, struct mv_translation *ret, struct mv_error *err);
 
 MV_END_DECLS

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "vm/gate.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 
@@ -106,13 +107,17 @@ enum gate_answer gate_enter(struct mv_vcpu *vcpu)
         set_immediate_exit(vcpu, 0);
         atomic_store(&vcpu->in_guest, true);
         bool stopping = atomic_load(&vm->stopping);
+        bool paused = atomic_load(&vm->pauses) != 0;
         bool request = atomic_load(&vcpu->requests) != 0;
-        if (!stopping && !request && is_open(vm)) {
+        if (!stopping && !paused && !request && is_open(vm)) {
             return GATE_ENTERED;
         }
         gate_leave(vcpu);
         if (stopping) {
             return GATE_STOPPING;
+        }
+        if (paused) {
+            return GATE_PAUSED;
         }
         if (request) {
             return GATE_REQUEST;
@@ -134,4 +139,82 @@ void gate_leave(struct mv_vcpu *vcpu)
         pthread_cond_broadcast(&vm->changed);
         pthread_mutex_unlock(&vm->lock);
     }
+}
+
+void gate_enter_to_complete(struct mv_vcpu *vcpu)
+{
+    struct mv_vm *vm = vcpu->vm;
+    set_immediate_exit(vcpu, 1);
+    for (;;) {
+        atomic_store(&vcpu->in_guest, true);
+        if (is_open(vm)) {
+            return;
+        }
+        gate_leave(vcpu);
+        pthread_mutex_lock(&vm->lock);
+        while (!is_open(vm)) {
+            pthread_cond_wait(&vm->changed, &vm->lock);
+        }
+        pthread_mutex_unlock(&vm->lock);
+    }
+}
+
+/* --- pauses
+ * --------------------------------------------------------------------------------------------------------- */
+
+bool gate_all_quiet(const struct mv_vm *vm)
+{
+    for (unsigned i = 0; i < vm->vcpu_count; i++) {
+        if (vm->vcpus[i]->has_thread && !vm->vcpus[i]->quiet) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void gate_wait_quiet(struct mv_vm *vm)
+{
+    while (!gate_all_quiet(vm) && !atomic_load(&vm->stopping)) {
+        pthread_cond_wait(&vm->changed, &vm->lock);
+    }
+}
+
+void gate_pause(struct mv_vm *vm)
+{
+    pthread_mutex_lock(&vm->lock);
+    atomic_fetch_add(&vm->pauses, 1);
+    gate_kick_all(vm);
+    if (vm_current_vcpu(vm) < 0) {
+        gate_wait_quiet(vm);
+    }
+    pthread_mutex_unlock(&vm->lock);
+}
+
+void gate_resume(struct mv_vm *vm)
+{
+    pthread_mutex_lock(&vm->lock);
+    assert(atomic_load(&vm->pauses) > 0);
+    atomic_fetch_sub(&vm->pauses, 1);
+    pthread_cond_broadcast(&vm->changed);
+    pthread_mutex_unlock(&vm->lock);
+}
+
+void gate_set_quiet(struct mv_vcpu *vcpu, bool quiet)
+{
+    vcpu->quiet = quiet;
+    if (quiet) {
+        pthread_cond_broadcast(&vcpu->vm->changed);
+    }
+}
+
+void gate_park(struct mv_vcpu *vcpu)
+{
+    struct mv_vm *vm = vcpu->vm;
+    pthread_mutex_lock(&vm->lock);
+    gate_set_quiet(vcpu, true);
+    while (atomic_load(&vm->pauses) != 0 && !atomic_load(&vm->stopping)) {
+        pthread_cond_wait(&vm->changed, &vm->lock);
+    }
+    gate_set_quiet(vcpu, false);
+    pthread_mutex_unlock(&vm->lock);
 }

@@ -75,18 +75,45 @@ static void start_at(struct mv_vcpu *vcpu, uint8_t vector)
 }
 
 /*
- * Finish what the last exit left half done, without running anything more. A write over the end of a page comes in
- * pieces, one exit each, and the instruction is done with the last. Another read is left: it begins the next round
- * of a string instruction, of which there may be more than anybody can wait for, and nothing of it has happened.
+ * Complete what the last exit left half done, without running anything more. True when the instruction is not
+ * done: there is another exit, which nobody has dealt with.
+ */
+static bool complete_piece(struct mv_vcpu *vcpu)
+{
+    gate_enter_to_complete(vcpu);
+    int rc = vcpu->vm->ops->run(vcpu->accel);
+    gate_leave(vcpu);
+    vcpu->pending_io = rc == 0 && exit_is_pending(vcpu->run);
+    return vcpu->pending_io;
+}
+
+/*
+ * Before the vCPU's state is given up. A write over the end of a page comes in pieces, one exit each, and the
+ * instruction is done with the last. Another read is left: it begins the next round of a string instruction, of
+ * which there may be more than anybody can wait for, and nothing of it has happened.
  */
 static void complete_pending(struct mv_vcpu *vcpu)
 {
-    while (vcpu->pending_io) {
-        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-        int rc = vcpu->vm->ops->run(vcpu->accel);
-        vcpu->pending_io = rc == 0 && vcpu->run->exit_reason == KVM_EXIT_MMIO && vcpu->run->mmio.is_write;
+    while (vcpu->pending_io && complete_piece(vcpu)) {
+        vcpu->pending_io = vcpu->run->exit_reason == KVM_EXIT_MMIO && vcpu->run->mmio.is_write;
         if (vcpu->pending_io) {
-            exit_handle(vcpu, rc);
+            exit_handle(vcpu, 0);
+        }
+    }
+}
+
+/* KVM returns from a string instruction after 1024 rounds. */
+#define PAUSE_PIECES_MAX 4096
+
+/*
+ * Before a pause, after which the vCPU goes on: every exit is dealt with. Should an instruction have no end, the
+ * pause comes between two of its rounds.
+ */
+static void complete_before_pause(struct mv_vcpu *vcpu)
+{
+    for (unsigned i = 0; vcpu->pending_io && i < PAUSE_PIECES_MAX && !atomic_load(&vcpu->vm->stopping); i++) {
+        if (complete_piece(vcpu)) {
+            exit_handle(vcpu, 0);
         }
     }
 }
@@ -156,9 +183,12 @@ static void rest(struct mv_vcpu *vcpu)
     pthread_mutex_lock(&vm->lock);
     bool all_at_rest = !anything_moves(vm);
     const struct mv_vcpu *halted = first_halted(vm);
-    while (!all_at_rest && atomic_load(&vcpu->requests) == 0 && !atomic_load(&vm->stopping)) {
+    gate_set_quiet(vcpu, !all_at_rest);
+    while (!all_at_rest && !atomic_load(&vm->stopping) &&
+           (atomic_load(&vcpu->requests) == 0 || atomic_load(&vm->pauses) != 0)) {
         pthread_cond_wait(&vm->changed, &vm->lock);
     }
+    gate_set_quiet(vcpu, false);
     pthread_mutex_unlock(&vm->lock);
     if (all_at_rest) {
         stop_at_rest(vm, halted);
@@ -185,7 +215,10 @@ void *vcpu_thread(void *opaque)
     pthread_setname_np(pthread_self(), name);
     gate_mask_signals(vm->options.kick_signal);
     while (!atomic_load(&vm->stopping)) {
-        if (atomic_load(&vcpu->requests) != 0) {
+        if (atomic_load(&vm->pauses) != 0) {
+            complete_before_pause(vcpu);
+            gate_park(vcpu);
+        } else if (atomic_load(&vcpu->requests) != 0) {
             take_requests(vcpu);
         } else if (vcpu->activity != VCPU_RUNNING) { /* only this thread changes it */
             rest(vcpu);
@@ -194,5 +227,8 @@ void *vcpu_thread(void *opaque)
         }
     }
     complete_pending(vcpu);
+    pthread_mutex_lock(&vm->lock);
+    gate_set_quiet(vcpu, true);
+    pthread_mutex_unlock(&vm->lock);
     return NULL;
 }

@@ -142,7 +142,7 @@ void mv_vm_destroy(struct mv_vm *vm)
 int vm_check_idle(struct mv_vm *vm, struct mv_error *err)
 {
     pthread_mutex_lock(&vm->lock);
-    bool idle = vm->phase != VM_STARTED;
+    bool idle = vm->phase != VM_STARTED || (atomic_load(&vm->pauses) != 0 && gate_all_quiet(vm));
     pthread_mutex_unlock(&vm->lock);
     return idle ? 0 : error_set(err, -EBUSY, "running", "vm", "VM: it is running");
 }
@@ -202,6 +202,9 @@ int mv_vm_start(struct mv_vm *vm, struct mv_error *err)
         vm->vcpus[i]->has_thread = rc == 0;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc == 0 && atomic_load(&vm->pauses) != 0) {
+        gate_wait_quiet(vm);
+    }
     pthread_mutex_unlock(&vm->lock);
     if (rc < 0) {
         struct mv_stop ignored;
@@ -244,8 +247,32 @@ int mv_vm_run(struct mv_vm *vm, struct mv_stop *ret, struct mv_error *err)
     return rc;
 }
 
-/* The index of the vCPU in whose thread we are, or -1. */
-static int current_vcpu(const struct mv_vm *vm)
+void mv_vm_pause(struct mv_vm *vm)
+{
+    gate_pause(vm);
+}
+
+void mv_vm_resume(struct mv_vm *vm)
+{
+    gate_resume(vm);
+}
+
+enum mv_vm_state mv_vm_state(struct mv_vm *vm)
+{
+    enum mv_vm_state state = MV_VM_RUNNING;
+    pthread_mutex_lock(&vm->lock);
+    if (atomic_load(&vm->stopping)) {
+        state = MV_VM_STOPPED;
+    } else if (vm->phase == VM_MADE) {
+        state = MV_VM_MADE;
+    } else if (atomic_load(&vm->pauses) != 0) {
+        state = MV_VM_PAUSED;
+    }
+    pthread_mutex_unlock(&vm->lock);
+    return state;
+}
+
+int vm_current_vcpu(const struct mv_vm *vm)
 {
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
         if (vm->vcpus[i]->has_thread && pthread_equal(vm->vcpus[i]->thread, pthread_self())) {
@@ -259,7 +286,7 @@ void mv_vm_stop(struct mv_vm *vm, enum mv_stop_reason reason, int status, const 
 {
     pthread_mutex_lock(&vm->lock);
     if (vm->stop.reason == MV_STOP_NONE) {
-        vm->stop = (struct mv_stop){.reason = reason, .status = status, .vcpu = current_vcpu(vm)};
+        vm->stop = (struct mv_stop){.reason = reason, .status = status, .vcpu = vm_current_vcpu(vm)};
         snprintf(vm->stop.text, sizeof vm->stop.text, "%s", text ? text : "");
     }
     atomic_store(&vm->stopping, true);

@@ -41,7 +41,8 @@ struct mv_vcpu {
 
     pthread_t thread;
     bool has_thread;      /* `lock`; the thread exists and may be signalled */
-    atomic_bool in_guest; /* between vcpu_enter and vcpu_leave */
+    atomic_bool in_guest; /* between gate_enter and gate_leave */
+    bool quiet;           /* `lock`; its thread leaves its registers alone, and they are final: see gate.h */
     bool pending_io;      /* own thread: the last exit's instruction is half done, the next run completes it */
 
     atomic_uint requests; /* of enum vcpu_request; set under `lock` */
@@ -75,6 +76,7 @@ struct mv_vm {
     atomic_bool stopping;   /* no vCPU enters the guest any more */
     struct mv_stop stop;    /* `lock` */
     atomic_uint gate;       /* closed while > 0: no vCPU enters the guest */
+    atomic_uint pauses;     /* while > 0 no vCPU executes guest instructions; changed under `lock` */
 
     unsigned vcpu_count; /* `lock` where it grows; it does not after the start, nor what follows */
     struct mv_vcpu *vcpus[VM_VCPUS_MAX];
@@ -88,5 +90,8 @@ struct mv_vm {
 
 /* 0, or -EBUSY when vCPU threads may be using their registers. */
 int vm_check_idle(struct mv_vm *vm, struct mv_error *err);
+
+/* `lock` held. The index of the vCPU in whose thread we are, or -1. */
+int vm_current_vcpu(const struct mv_vm *vm);
 
 #endif
