@@ -15,6 +15,7 @@
 #include <memvirt/iommu.h>
 #include <memvirt/listener.h>
 #include <memvirt/machine.h>
+#include <memvirt/monitor.h>
 #include <memvirt/paging.h>
 #include <memvirt/reader.h>
 #include <memvirt/region.h>

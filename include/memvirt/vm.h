@@ -76,6 +76,10 @@ MV_API void mv_vm_destroy(struct mv_vm *vm);
  */
 MV_API int mv_vm_add_vcpu(struct mv_vm *vm, struct mv_vcpu **ret, struct mv_error *err);
 
+/** The spaces that it was made with. */
+MV_API struct mv_space *mv_vm_memory(const struct mv_vm *vm);
+MV_API struct mv_space *mv_vm_io(const struct mv_vm *vm);
+
 /** How many vCPUs have been added. */
 MV_API unsigned mv_vm_vcpu_count(const struct mv_vm *vm);
 /** @return NULL when there is no vCPU `index` */

@@ -173,6 +173,16 @@ int mv_vm_add_vcpu(struct mv_vm *vm, struct mv_vcpu **ret, struct mv_error *err)
     return 0;
 }
 
+struct mv_space *mv_vm_memory(const struct mv_vm *vm)
+{
+    return vm->options.memory;
+}
+
+struct mv_space *mv_vm_io(const struct mv_vm *vm)
+{
+    return vm->options.io;
+}
+
 unsigned mv_vm_vcpu_count(const struct mv_vm *vm)
 {
     return vm->vcpu_count;
