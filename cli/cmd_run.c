@@ -27,6 +27,10 @@ static const char help[] =
     "      --format FORMAT  of IMAGE: auto, elf or flat (auto)\n"
     "      --stats FORM     when the guest has stopped, report on stdout what happened: text or json; with json the\n"
     "                       console is on stderr, and also in the report\n"
+    "      --monitor ADDRESS\n"
+    "                       a monitor for people there: stdio, unix:PATH or tcp:127.0.0.1:PORT; may be repeated\n"
+    "      --qmp ADDRESS    a monitor for programs there: unix:PATH or tcp:127.0.0.1:PORT; may be repeated\n"
+    "  -S, --paused         do not run the guest before a monitor's `cont`\n"
     "      --explain GVA    with --stats: show also how this guest virtual address is translated; may be repeated\n"
     "  -h, --help           print this text\n"
     "\n"
@@ -122,11 +126,20 @@ static int run_vm(struct guest *guest, struct signals *signals, const struct run
 {
     struct mv_error err;
     struct mv_stop stop;
+    struct mv_monitor *monitor = NULL;
+    int status = monitors_start(guest->machine, guest->vm, &options->monitors, &monitor);
+    if (status != CLI_OK) {
+        return status;
+    }
     console_connect(&guest->console, guest->vm);
     signals_connect(signals, guest->vm);
     int rc = mv_vm_run(guest->vm, &stop, &err);
     signals_connect(signals, NULL);
     console_connect(&guest->console, NULL);
+    if (rc == 0 && monitor) {
+        mv_monitor_shutdown(monitor, &stop);
+    }
+    mv_monitor_destroy(monitor);
     if (rc < 0) {
         say("%s", err.text);
         return CLI_HOST_ERROR;

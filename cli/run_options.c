@@ -20,6 +20,9 @@ enum {
     OPTION_EXPLAIN,
     OPTION_FORMAT,
     OPTION_MACHINE,
+    OPTION_MONITOR,
+    OPTION_PAUSED,
+    OPTION_QMP,
     OPTION_STATS,
     OPTION_VCPUS,
 };
@@ -31,6 +34,9 @@ static const struct option long_options[] = {
     {"format", required_argument, NULL, OPTION_FORMAT},
     {"help", no_argument, NULL, 'h'},
     {"machine", required_argument, NULL, OPTION_MACHINE},
+    {"monitor", required_argument, NULL, OPTION_MONITOR},
+    {"paused", no_argument, NULL, OPTION_PAUSED},
+    {"qmp", required_argument, NULL, OPTION_QMP},
     {"stats", required_argument, NULL, OPTION_STATS},
     {"vcpus", required_argument, NULL, OPTION_VCPUS},
     {0},
@@ -153,6 +159,10 @@ static int take(struct run_options *options, int c, const char *value, char *con
     case OPTION_BIOS: options->bios = value; return CLI_OK;
     case OPTION_FORMAT: return set_format(options, value);
     case OPTION_MACHINE: return set_machine(options, value);
+    case OPTION_MONITOR: return monitor_options_add(&options->monitors, MV_MONITOR_HMP, value);
+    case OPTION_PAUSED:
+    case 'S': options->monitors.paused = true; return CLI_OK;
+    case OPTION_QMP: return monitor_options_add(&options->monitors, MV_MONITOR_QMP, value);
     case OPTION_STATS: return set_stats(options, value);
     case OPTION_VCPUS: return set_vcpus(options, value);
     case 'm': return set_ram(options, value);
@@ -207,12 +217,16 @@ static int take_rest(struct run_options *options, char *const *rest)
     if (!options->image && *rest) {
         options->image = *rest++;
     }
-    const int status = check_start(options);
+    int status = check_start(options);
     if (status != CLI_OK) {
         return status;
     }
     if (options->explain_count > 0 && options->stats == STATS_NONE) {
         return usage_error("run", "--explain is part of the report, which only --stats prints");
+    }
+    status = monitor_options_check(&options->monitors, options->stats == STATS_JSON);
+    if (status != CLI_OK) {
+        return status;
     }
     if (*rest) {
         options->arguments = join(rest);
@@ -230,7 +244,7 @@ static int parse(int argc, char **argv, struct run_options *options)
     int status = CLI_OK;
     opterr = 0;
     while (status == CLI_OK && !options->help &&
-           (c = getopt_long(argc, argv, "-:hm:", long_options, NULL)) != -1) {
+           (c = getopt_long(argc, argv, "-:Shm:", long_options, NULL)) != -1) {
         status = take(options, c, optarg, argv);
     }
     return status == CLI_OK && !options->help ? take_rest(options, argv + optind) : status;
@@ -243,9 +257,11 @@ int run_options_parse(int argc, char **argv, struct run_options *ret)
         .ram_bytes = DEFAULT_RAM_BYTES,
         .vcpus = 1,
         .explain = calloc((size_t)argc, sizeof *options.explain),
+        .monitors.addresses = calloc((size_t)argc, sizeof *options.monitors.addresses),
     };
-    if (!options.explain) {
+    if (!options.explain || !options.monitors.addresses) {
         say("run: out of memory");
+        run_options_finish(&options);
         return CLI_REFUSED;
     }
     int status = parse(argc, argv, &options);
@@ -261,4 +277,5 @@ void run_options_finish(struct run_options *options)
 {
     free(options->arguments);
     free(options->explain);
+    free(options->monitors.addresses);
 }

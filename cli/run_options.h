@@ -10,6 +10,8 @@
 #include <memvirt/board.h>
 #include <memvirt/image.h>
 
+#include "monitors.h"
+
 enum stats_form {
     STATS_NONE,
     STATS_TEXT,
@@ -29,6 +31,7 @@ struct run_options {
     char *arguments;   /* what follows "--", with spaces between; NULL: nothing. Owned */
     mv_gva_t *explain; /* Owned */
     size_t explain_count;
+    struct monitor_options monitors;
 };
 
 /*
