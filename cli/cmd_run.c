@@ -142,7 +142,7 @@ static int run_vm(struct guest *guest, struct signals *signals, const struct run
     mv_monitor_destroy(monitor);
     if (rc < 0) {
         say("%s", err.text);
-        return CLI_HOST_ERROR;
+        return CLI_REFUSED; /* it has not begun */
     }
     return conclude(guest, options, &stop);
 }
@@ -154,7 +154,7 @@ static int run_guest(const struct run_options *options)
     int rc = signals_init(&signals);
     if (rc < 0) {
         say("run: the thread for signals cannot be made: %s", strerror(-rc));
-        return CLI_HOST_ERROR;
+        return CLI_REFUSED;
     }
     int status = guest_init(&guest, options);
     if (status == CLI_OK) {

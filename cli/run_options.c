@@ -19,6 +19,7 @@ enum {
     OPTION_BIOS,
     OPTION_EXPLAIN,
     OPTION_FORMAT,
+    OPTION_HELP, /* not the letter: an error about `--help=x` would name that */
     OPTION_MACHINE,
     OPTION_MONITOR,
     OPTION_PAUSED,
@@ -32,7 +33,7 @@ static const struct option long_options[] = {
     {"bios", required_argument, NULL, OPTION_BIOS},
     {"explain", required_argument, NULL, OPTION_EXPLAIN},
     {"format", required_argument, NULL, OPTION_FORMAT},
-    {"help", no_argument, NULL, 'h'},
+    {"help", no_argument, NULL, OPTION_HELP},
     {"machine", required_argument, NULL, OPTION_MACHINE},
     {"monitor", required_argument, NULL, OPTION_MONITOR},
     {"paused", no_argument, NULL, OPTION_PAUSED},
@@ -166,6 +167,7 @@ static int take(struct run_options *options, int c, const char *value, char *con
     case OPTION_STATS: return set_stats(options, value);
     case OPTION_VCPUS: return set_vcpus(options, value);
     case 'm': return set_ram(options, value);
+    case OPTION_HELP:
     case 'h': options->help = true; return CLI_OK;
     default: return option_error("run", c, argv);
     }

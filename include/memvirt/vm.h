@@ -48,8 +48,10 @@ struct mv_vm_options {
     const char *accel;       /**< "kvm"; required: nothing is chosen silently */
     struct mv_space *memory; /**< guest physical memory; must outlive the VM */
     struct mv_space *io;     /**< I/O ports; must outlive the VM */
-    int kick_signal;         /**< a signal that the VM may use to interrupt its vCPU threads; 0: SIGRTMIN */
-    unsigned max_slots;      /**< use no more slots than this; 0: as many as the accelerator has */
+    /** A signal that the VM may use to interrupt its vCPU threads; 0: SIGRTMIN. Its handler in this process is
+     * replaced, by one that does nothing, and stays so; a handler's system call may return EINTR for it. */
+    int kick_signal;
+    unsigned max_slots; /**< use no more slots than this; 0: as many as the accelerator has */
 
     /**
      * Told of what a guest does that hardware would pass over in silence and that is most often a mistake, such as
@@ -66,7 +68,8 @@ struct mv_vm_options {
  */
 MV_API int mv_vm_create(const struct mv_vm_options *options, struct mv_vm **ret, struct mv_error *err);
 
-/** Stop, join the vCPU threads, free everything. NULL is allowed. Not from a handler. */
+/** Stop, join the vCPU threads, free everything. NULL is allowed. Not from a handler, nor inside a transaction: a
+ * vCPU whose handler edits the tree could not end. */
 MV_API void mv_vm_destroy(struct mv_vm *vm);
 
 /**
@@ -96,7 +99,8 @@ MV_API int mv_vcpu_set_sregs(struct mv_vcpu *vcpu, const struct kvm_sregs *sregs
 MV_API void mv_vm_init_ipi(struct mv_vm *vm, unsigned index);
 MV_API void mv_vm_startup_ipi(struct mv_vm *vm, unsigned index, uint8_t vector);
 
-/** Start the vCPU threads. @return 0; -EBUSY when started before; or what pthread_create(3) says */
+/** Start the vCPU threads. @return 0; -EBUSY when started before; -EINVAL ("no-vcpu"); or what pthread_create(3)
+ * says */
 MV_API int mv_vm_start(struct mv_vm *vm, struct mv_error *err);
 
 /** Wait until the VM has stopped and its vCPU threads are gone. Any thread, also several; not a handler. */

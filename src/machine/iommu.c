@@ -42,7 +42,7 @@ int mv_iommu_create(struct mv_machine *machine, const struct mv_iommu_options *o
     return mv_region_create(machine, &region, ret, err);
 }
 
-/* --- translating --- */
+/* --- translating ------------------------------------------------------------------------------- */
 
 struct iommu_step iommu_translate(const struct mv_region *region, uint64_t offset, unsigned rights,
                                   struct mv_attrs attrs)
@@ -59,7 +59,7 @@ struct iommu_step iommu_translate(const struct mv_region *region, uint64_t offse
     return step;
 }
 
-/* --- notifiers --- */
+/* --- notifiers --------------------------------------------------------------------------------- */
 
 /* What all notifiers of a region want together. */
 static unsigned events_of(const struct mv_region *iommu)

@@ -194,7 +194,7 @@ static void maps_go_through_it_by_bounce_buffers(void **state)
     assert_int_equal(mv_space_hold(s->bus, mv_gpa(0x10040), 8, &hold), MV_DECODE_ERROR);
 }
 
-/* --- notifiers --- */
+/* --- notifiers --------------------------------------------------------------------------------- */
 
 struct told {
     unsigned count;

@@ -204,6 +204,10 @@ int mv_vm_start(struct mv_vm *vm, struct mv_error *err)
         pthread_mutex_unlock(&vm->lock);
         return error_set(err, -EBUSY, "running", "vm", "VM: it was started before");
     }
+    if (vm->vcpu_count == 0) {
+        pthread_mutex_unlock(&vm->lock);
+        return error_set(err, -EINVAL, "no-vcpu", "vm", "VM: it has no vCPU to start");
+    }
     vm->phase = VM_STARTED;
     sigset_t before;
     gate_block_signals(&before);

@@ -92,6 +92,27 @@ static void test_signals_of_the_application(void **state)
     assert_int_equal(strays, 0);
 }
 
+static void test_without_a_vcpu(void **state)
+{
+    (void)state;
+    need_kvm("test_without_a_vcpu");
+    struct rig rig;
+    struct mv_error err;
+    struct mv_stop stop;
+    memset(&rig, 0, sizeof rig);
+    must(mv_machine_create(&rig.machine, &err), &err);
+    struct mv_region *root = make(&rig, (struct mv_region_options){.name = "r", .size_bytes = 4096});
+    must(mv_space_create(rig.machine, "memory", root, &rig.memory, &err), &err);
+    struct mv_vm_options options = {.accel = "kvm", .memory = rig.memory, .io = rig.memory};
+    must(mv_vm_create(&options, &rig.vm, &err), &err);
+    assert_int_equal(mv_vm_run(rig.vm, &stop, &err), -EINVAL);
+    assert_string_equal(err.reason, "no-vcpu");
+    mv_vm_destroy(rig.vm);
+    mv_space_destroy(rig.memory);
+    mv_region_put(root);
+    mv_machine_destroy(rig.machine);
+}
+
 static void test_calls_while_running(void **state)
 {
     (void)state;
@@ -485,6 +506,7 @@ int main(void)
         cmocka_unit_test(test_signals_of_the_application), /* first: see there */
         cmocka_unit_test(test_no_stop_is_missed),
         cmocka_unit_test(test_stop_before_start),
+        cmocka_unit_test(test_without_a_vcpu),
         cmocka_unit_test(test_calls_while_running),
         cmocka_unit_test(test_two_threads_wait),
         cmocka_unit_test(test_a_write_is_done_whole_before_the_stop),
