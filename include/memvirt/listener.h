@@ -12,6 +12,13 @@
  * A commit that touched nothing that a space shows tells nobody. What it costs is a matter of what it changed,
  * unless a listener has region_nop: then the whole view is told.
  *
+ * Logs of dirty memory (dirty.h). When what a range is logged for changes, and nothing else of it, the commit
+ * tells region_nop, then log_start if there is something new (ascending), log_stop if something ended
+ * (descending). A range that is new is told with its log_mask by region_add alone; only a listener that comes
+ * late, or goes early, hears log_start after each region_add, or log_stop before each region_del. log_sync and
+ * log_clear, and log_global_*, which is told to every listener of the machine, are no part of a commit, nor is
+ * anything begun for them.
+ *
  * Callbacks run in the committing thread, inside the transaction: they may read spaces, and must not edit the tree
  * (edits return -EBUSY).
  */
@@ -31,6 +38,21 @@ struct mv_listener_ops {
     void (*region_del)(void *opaque, const struct mv_section *section);
     void (*region_add)(void *opaque, const struct mv_section *section);
     void (*region_nop)(void *opaque, const struct mv_section *section);
+    /** Clients (bits MV_DIRTY_BIT) that log the section from now on, or no more. */
+    void (*log_start)(void *opaque, const struct mv_section *section, unsigned old_mask, unsigned new_mask);
+    void (*log_stop)(void *opaque, const struct mv_section *section, unsigned old_mask, unsigned new_mask);
+    /** Mark what was written to the section. A listener has this or log_sync_global, or neither. */
+    void (*log_sync)(void *opaque, const struct mv_section *section);
+    /** The same for all; `last`: the guest does not run any more. */
+    void (*log_sync_global)(void *opaque, bool last);
+    /** The marks of these pages were taken: log them anew. */
+    void (*log_clear)(void *opaque, const struct mv_section *section);
+    /** Before the commit that starts the log of everything; ascending. @return 0 or a negative errno */
+    int (*log_global_start)(void *opaque, struct mv_error *err);
+    /** After the commit that ends it; descending. */
+    void (*log_global_stop)(void *opaque);
+    /** After all were told to sync; ascending. */
+    void (*log_global_after_sync)(void *opaque);
     /** Do what can fail. On failure it must have undone its own part. @return 0 or a negative errno */
     int (*prepare)(void *opaque, struct mv_error *err);
     /** The views are published. Cannot fail. */

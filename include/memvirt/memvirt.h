@@ -10,6 +10,7 @@
 #include <memvirt/access.h>
 #include <memvirt/block.h>
 #include <memvirt/board.h>
+#include <memvirt/dirty.h>
 #include <memvirt/explain.h>
 #include <memvirt/image.h>
 #include <memvirt/iommu.h>

@@ -24,8 +24,9 @@ struct mv_section {
     uint64_t offset;          /**< in the region, of range.first */
     bool readonly;            /**< guest writes are refused, if it is memory */
     bool nonvolatile;
-    bool writable; /**< a guest's stores go straight to the host's bytes */
-    mv_hva_t hva;  /**< of range.first, if a guest may be given the bytes; else 0 */
+    bool writable;     /**< a guest's stores go straight to the host's bytes */
+    unsigned log_mask; /**< for which clients writes are logged (dirty.h) */
+    mv_hva_t hva;      /**< of range.first, if a guest may be given the bytes; else 0 */
 };
 
 /**

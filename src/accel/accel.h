@@ -4,9 +4,9 @@
  * its semantics are those of <linux/kvm.h> (Linux, "The Definitive KVM API Documentation"), whoever implements
  * them.
  *
- * Threads. A VM's calls may come from any thread, one at a time for set_slot. A vCPU's calls come from its own
- * thread, or from any thread while no thread of its own exists. `run_area()->immediate_exit` may be written by any
- * thread.
+ * Threads. A VM's calls may come from any thread, one at a time for set_slot and the dirty logs. A vCPU's calls
+ * come from its own thread, or from any thread while no thread of its own exists. `run_area()->immediate_exit` may
+ * be written by any thread.
  *
  * Failures are negative errnos; those with an `err` fill it in.
  */
@@ -41,6 +41,12 @@ struct accel {
     struct accel_paging (*paging)(const struct accel_vm *vm);
     /* KVM_SET_USER_MEMORY_REGION: size 0 deletes. 0 or -errno. */
     int (*set_slot)(struct accel_vm *vm, const struct kvm_userspace_memory_region *slot);
+    /* KVM_GET_DIRTY_LOG of a slot with KVM_MEM_LOG_DIRTY_PAGES. 0 or -errno. */
+    int (*get_dirty_log)(struct accel_vm *vm, const struct kvm_dirty_log *log);
+    /* KVM_CLEAR_DIRTY_LOG. 0 or -errno. */
+    int (*clear_dirty_log)(struct accel_vm *vm, const struct kvm_clear_dirty_log *log);
+    /* Whether getting leaves the log as it is, so that it has to be cleared. */
+    bool (*dirty_log_is_manual)(const struct accel_vm *vm);
     /* Statistics of the VM as a whole. */
     void (*vm_counters)(struct accel_vm *vm, accel_counter_fn *each, void *opaque);
 

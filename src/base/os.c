@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 uint64_t os_page_size(void)
@@ -55,6 +57,21 @@ int os_map_memfd(const char *name, uint64_t size_bytes, void **ret, int *ret_fd)
 void os_unmap(void *address, uint64_t size_bytes)
 {
     munmap(address, size_bytes);
+}
+
+static int membarrier(int command)
+{
+    return syscall(SYS_membarrier, command, 0, 0) < 0 ? -errno : 0;
+}
+
+int os_barrier_prepare(void)
+{
+    return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+}
+
+void os_barrier(void)
+{
+    (void)membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED); /* cannot fail once prepared */
 }
 
 /*

@@ -17,6 +17,13 @@ int os_map_anonymous(uint64_t size_bytes, void **ret);
 int os_map_memfd(const char *name, uint64_t size_bytes, void **ret, int *ret_fd);
 void os_unmap(void *address, uint64_t size_bytes);
 
+/*
+ * A full memory barrier in every running thread of the process: what lets the other side of a race do without one.
+ * Prepare first, at least once; it fails where the host has no membarrier(2). Any thread.
+ */
+int os_barrier_prepare(void);
+void os_barrier(void);
+
 /* Where the host kernel has the page of an address: the answer of /proc/self/pagemap. */
 enum os_hpa_result {
     OS_HPA_OK,

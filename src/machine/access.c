@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "machine/dirty.h"
 #include "machine/iommu.h"
 #include "machine/mmio.h"
 #include "machine/space.h"
@@ -93,7 +94,8 @@ static inline bool is_for_handler(const struct access *a, const struct section *
 }
 
 /* The bytes of one piece that are no handler's. */
-static inline unsigned access_piece(const struct access *a, const struct piece *p, uint64_t address)
+static inline unsigned access_piece(const struct flat *flat, const struct access *a, const struct piece *p,
+                                    uint64_t address)
 {
     if (p->section && is_direct(a, p->section)) {
         unsigned char *host = section_host(p->section, address);
@@ -101,6 +103,7 @@ static inline unsigned access_piece(const struct access *a, const struct piece *
             copy(a->to, host, p->length);
         } else {
             copy(host, a->from, p->length);
+            dirty_log_write(flat, p->section->region, host, p->length);
         }
         return MV_OK;
     }
@@ -141,10 +144,15 @@ static unsigned access_next(const struct mv_view *view, uint64_t address, const 
         *length = p.length; /* a device behind an IOMMU is given no more than the translation is good for */
     }
     if (p.section && is_for_handler(a, p.section)) {
-        return access_mmio(a, p.section, p.section->offset + (address - p.section->range.first), length);
+        const struct section *s = p.section;
+        unsigned result = access_mmio(a, s, s->offset + (address - s->range.first), length);
+        if (a->kind == ACCESS_WRITE && s->region->kind == MV_REGION_RAM_DEVICE) {
+            dirty_log_write(view->flat, s->region, section_host(s, address), *length);
+        }
+        return result;
     }
     *length = p.length;
-    return access_piece(a, &p, address);
+    return access_piece(view->flat, a, &p, address);
 }
 
 static enum mv_result access_pieces(const struct mv_view *view, uint64_t address, struct access a, size_t length)
@@ -226,6 +234,15 @@ static __attribute__((noinline)) enum mv_result write_register(const struct mv_r
     return result;
 }
 
+/* The rest of a simple write that is logged. The epoch was entered. */
+static __attribute__((noinline)) enum mv_result finish_logged(const struct section *s, uint64_t address,
+                                                              size_t length)
+{
+    dirty_written(s->region, section_host(s, address), length);
+    epoch_exit();
+    return MV_OK;
+}
+
 enum mv_result mv_space_read(struct mv_space *space, mv_gpa_t address, void *ret_bytes, size_t length,
                              struct mv_attrs attrs)
 {
@@ -259,6 +276,9 @@ enum mv_result mv_space_write(struct mv_space *space, mv_gpa_t address, const vo
         const struct section *s = view_find(view, address.raw);
         if (s && s->direct_write && length - 1 <= s->range.last - address.raw) {
             copy_simple(section_host(s, address.raw), bytes, length);
+            if (__builtin_expect(dirty_is_logged(space->flat), 0)) {
+                return finish_logged(s, address.raw, length); /* it leaves the epoch */
+            }
             epoch_exit();
             return MV_OK;
         }

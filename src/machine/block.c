@@ -19,6 +19,14 @@ static int map(struct mv_block *block)
     return rc;
 }
 
+static void unmap(struct mv_block *block)
+{
+    os_unmap(block->host, block->size_bytes);
+    if (block->fd >= 0) {
+        close(block->fd);
+    }
+}
+
 int mv_block_create(struct mv_machine *machine, const struct mv_block_options *options, struct mv_block **ret,
                     struct mv_error *err)
 {
@@ -46,6 +54,11 @@ int mv_block_create(struct mv_machine *machine, const struct mv_block_options *o
     int rc = map(block);
     if (rc < 0) {
         error_host(err, rc, name, "block %s: the host does not map %" PRIu64 " bytes", name, size);
+    } else if (dirty_map_init(&block->dirty, size) < 0) {
+        rc = error_set(err, -ENOMEM, "no-memory", name, "block %s: out of memory for its dirty pages", name);
+        unmap(block);
+    }
+    if (rc < 0) {
         free(block->name);
         free(block);
         return rc;
@@ -67,10 +80,8 @@ void mv_block_put(struct mv_block *block)
     if (!block || atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
-    os_unmap(block->host, block->size_bytes);
-    if (block->fd >= 0) {
-        close(block->fd);
-    }
+    unmap(block);
+    dirty_map_finish(&block->dirty);
     machine_put(block->machine);
     free(block->name);
     free(block);

@@ -6,7 +6,9 @@
 #include <memvirt/block.h>
 #include <stdatomic.h>
 
-/* Immutable but for `refs`. */
+#include "machine/dirty_map.h"
+
+/* Immutable but for `refs` and what `dirty` points to. */
 struct mv_block {
     struct mv_machine *machine;
     atomic_uint refs;
@@ -15,6 +17,7 @@ struct mv_block {
     uint64_t size_bytes; /* a multiple of the host's page size */
     unsigned char *host;
     int fd; /* -1: none */
+    struct dirty_map dirty;
 };
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "base/os.h"
 #include "machine/flat.h"
 #include "machine/listener.h"
 #include "machine/machine.h"
@@ -97,23 +98,65 @@ static bool anybody_wants_nops(const struct flat *flat)
     return false;
 }
 
-/* Additions only, or, which costs the whole view, all of its sections: those that stay between those that come. */
+static void tell_log(struct flat *flat, const struct section *before, const struct section *after)
+{
+    struct mv_listener *listener;
+    if (after->log_mask & ~before->log_mask) {
+        cds_list_for_each_entry (listener, &flat->machine->listeners, link) {
+            if (listener->space->flat == flat) {
+                listener_log_start(listener, after, before->log_mask);
+            }
+        }
+    }
+    if (before->log_mask & ~after->log_mask) {
+        cds_list_for_each_entry_reverse(listener, &flat->machine->listeners, link)
+        {
+            if (listener->space->flat == flat) {
+                listener_log_stop(listener, after, before->log_mask);
+            }
+        }
+    }
+}
+
+/* Where a walk of what came and what stayed is. */
+struct additions {
+    const struct flat *flat;
+    size_t added;
+    size_t stayed;
+};
+
+/* The next section of the two lists, or, if everything is to be told, of the view. */
+static const struct section *next_told(const struct additions *at, bool everything, const struct section *last)
+{
+    const struct flat *flat = at->flat;
+    if (everything) {
+        uint64_t from = last ? last->range.last + 1 : 0;
+        return last && from == 0 ? NULL : view_next(flat->next, from);
+    }
+    const struct section *added = at->added < flat->added.count ? flat->added.sections[at->added] : NULL;
+    const struct section *after = at->stayed < flat->after.count ? flat->after.sections[at->stayed] : NULL;
+    return !after || (added && added->range.first < after->range.first) ? added : after;
+}
+
+/*
+ * What came, and what stayed but is logged otherwise; or, which costs the whole view, all of its sections: those
+ * that just stay between those.
+ */
 static void tell_additions(struct flat *flat)
 {
-    const struct section_list *added = &flat->added;
-    size_t i = 0;
-    if (!anybody_wants_nops(flat)) {
-        for (; i < added->count; i++) {
-            tell_ascending(flat, added->sections[i], listener_region_add);
+    struct additions at = {.flat = flat};
+    bool everything = anybody_wants_nops(flat);
+    const struct section *s = NULL;
+    while ((s = next_told(&at, everything, s)) != NULL) {
+        if (at.added < flat->added.count && flat->added.sections[at.added] == s) {
+            at.added++;
+            tell_ascending(flat, s, listener_region_add);
+            continue;
         }
-        return;
-    }
-    const struct section *section = view_next(flat->next, 0);
-    while (section) {
-        bool is_added = i < added->count && added->sections[i] == section;
-        tell_ascending(flat, section, is_added ? listener_region_add : listener_region_nop);
-        i += is_added;
-        section = section->range.last == UINT64_MAX ? NULL : view_next(flat->next, section->range.last + 1);
+        tell_ascending(flat, s, listener_region_nop);
+        if (at.stayed < flat->after.count && flat->after.sections[at.stayed] == s) {
+            tell_log(flat, flat->before.sections[at.stayed++], s);
+        }
     }
 }
 
@@ -166,6 +209,9 @@ int commit_spaces(struct mv_machine *machine, struct mv_error *err)
     }
     cds_list_for_each_entry (flat, &machine->flats, link) {
         flat_publish(flat);
+    }
+    if (machine->log_gained) {
+        os_barrier(); /* who has not seen the log so far has stored his bytes now: see dirty.h */
     }
     cds_list_for_each_entry (listener, &machine->listeners, link) {
         listener_commit(listener);

@@ -113,6 +113,8 @@ static void free_flat(struct flat *flat)
     free(flat->stale.ranges);
     free(flat->removed.sections);
     free(flat->added.sections);
+    free(flat->before.sections);
+    free(flat->after.sections);
     free(flat);
     machine_put(machine);
 }
@@ -255,6 +257,7 @@ struct flat *flat_get(struct mv_region *root)
     flat->root = mv_region_get(root);
     flat->users = 1;
     flat->view = view;
+    atomic_init(&flat->logged, flat->machine->logs > 0);
     pthread_mutex_init(&flat->borrow_lock, NULL);
     flat->live_views = 1;
     cds_list_add_tail(&flat->link, &flat->machine->flats);
@@ -447,15 +450,30 @@ static int list_added(struct flat *flat)
     return 0;
 }
 
-/* Both in order. What was drawn again just as it was is no difference. */
-static void drop_equal_pairs(struct section_list *removed, struct section_list *added)
+/* A section that stayed where it is. */
+static int note_stayed(struct flat *flat, struct section *before, struct section *after)
 {
+    if (before->log_mask == after->log_mask) {
+        return 0;
+    }
+    int rc = append_section(&flat->before, before);
+    return rc < 0 ? rc : append_section(&flat->after, after);
+}
+
+/* Both in order. What was drawn again just as it was neither went nor came. */
+static int drop_equal_pairs(struct flat *flat)
+{
+    struct section_list *removed = &flat->removed;
+    struct section_list *added = &flat->added;
+    int rc = 0;
     size_t kept_r = 0, kept_a = 0;
     size_t i = 0, j = 0;
     while (i < removed->count || j < added->count) {
         struct section *r = i < removed->count ? removed->sections[i] : NULL;
         struct section *a = j < added->count ? added->sections[j] : NULL;
         if (r && a && section_equal(r, a)) {
+            int noted = note_stayed(flat, r, a);
+            rc = rc < 0 ? rc : noted;
             i++;
             j++;
         } else if (!a || (r && r->range.first <= a->range.first)) {
@@ -468,6 +486,7 @@ static void drop_equal_pairs(struct section_list *removed, struct section_list *
     }
     removed->count = kept_r;
     added->count = kept_a;
+    return rc;
 }
 
 static int make(struct flat *flat)
@@ -487,7 +506,7 @@ static int make(struct flat *flat)
     if (rc == 0) {
         sort_sections(&flat->removed);
         sort_sections(&flat->added);
-        drop_equal_pairs(&flat->removed, &flat->added);
+        rc = drop_equal_pairs(flat);
         flat->next->map = flat->edit.now;
 #ifdef MEMVIRT_EXPENSIVE_CHECKS
         assert(view_check(flat->next));
@@ -535,6 +554,7 @@ static void forget_making(struct flat *flat)
     flat->next = NULL;
     flat->born = flat->dropped = NULL;
     flat->removed.count = flat->added.count = 0;
+    flat->before.count = flat->after.count = 0;
 }
 
 static void publish(struct flat *flat, struct mv_view *view)

@@ -8,6 +8,7 @@
 
 #include <memvirt/reader.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <urcu/list.h>
 
 #include "machine/view.h"
@@ -28,7 +29,7 @@ struct section_list {
 
 /*
  * Owned by the spaces that show it, counted in `users`, and then by its views. All under the control lock but
- * `view`, which anyone may load inside an epoch, and what `borrow_lock` protects.
+ * `view` and `logged`, which anyone may load inside an epoch, and what `borrow_lock` protects.
  */
 struct flat {
     struct mv_machine *machine;
@@ -36,6 +37,7 @@ struct flat {
     unsigned users;
     struct cds_list_head link; /* in the machine's flats */
     struct mv_view *view;      /* published; never NULL */
+    atomic_bool logged;        /* anything in the machine is: writers look here (dirty.h) */
 
     struct range_list stale; /* since the outermost begin */
     bool stale_all;          /* the list could not be kept: anything may be stale */
@@ -47,6 +49,8 @@ struct flat {
     struct section *dropped;     /* in `view`, not in it */
     struct section_list removed; /* what listeners are told, in order: dropped and born, but for equal pairs */
     struct section_list added;
+    struct section_list before; /* those that stayed, but are logged otherwise: as they were ... */
+    struct section_list after;  /* ... and as they are */
 
     pthread_mutex_t borrow_lock; /* a leaf */
     unsigned live_views;

@@ -40,21 +40,81 @@ void listener_region_nop(struct mv_listener *listener, const struct section *sec
     tell(listener, listener->ops->region_nop, section);
 }
 
-int listener_prepare(struct mv_listener *listener, struct mv_error *err)
+void listener_log_start(struct mv_listener *listener, const struct section *section, unsigned old_mask)
+{
+    if (listener->ops->log_start) {
+        struct mv_section described;
+        section_describe(section, &described);
+        listener->ops->log_start(listener->opaque, &described, old_mask, section->log_mask);
+    }
+}
+
+void listener_log_stop(struct mv_listener *listener, const struct section *section, unsigned old_mask)
+{
+    if (listener->ops->log_stop) {
+        struct mv_section described;
+        section_describe(section, &described);
+        listener->ops->log_stop(listener->opaque, &described, old_mask, section->log_mask);
+    }
+}
+
+void listener_log_sync(struct mv_listener *listener, const struct section *section)
+{
+    tell(listener, listener->ops->log_sync, section);
+}
+
+void listener_log_clear(struct mv_listener *listener, const struct section *section)
+{
+    tell(listener, listener->ops->log_clear, section);
+}
+
+void listener_log_sync_global(struct mv_listener *listener, bool last)
+{
+    if (listener->ops->log_sync_global) {
+        listener->ops->log_sync_global(listener->opaque, last);
+    }
+}
+
+/* A callback that may refuse; `what` is said if it does not say more itself. */
+static int ask(struct mv_listener *listener, int (*callback)(void *, struct mv_error *), const char *what,
+               struct mv_error *err)
 {
     const char *name = listener->space->name;
     struct mv_error why;
     int rc = 0;
-    if (listener->ops->prepare) {
-        error_set(&why, 0, "refused", name, "space %s: a listener refused the change",
-                  name); /* unless it says more */
-        rc = listener->ops->prepare(listener->opaque, &why);
+    if (callback) {
+        error_set(&why, 0, "refused", name, "space %s: a listener refused %s", name, what);
+        rc = callback(listener->opaque, &why);
     }
     if (rc < 0 && err) {
         why.code = rc;
         *err = why;
     }
     return rc;
+}
+
+int listener_log_global_start(struct mv_listener *listener, struct mv_error *err)
+{
+    return ask(listener, listener->ops->log_global_start, "to log", err);
+}
+
+void listener_log_global_stop(struct mv_listener *listener)
+{
+    if (listener->ops->log_global_stop) {
+        listener->ops->log_global_stop(listener->opaque);
+    }
+}
+
+void listener_log_global_after_sync(struct mv_listener *listener)
+{
+    if (listener->ops->log_global_after_sync) {
+        listener->ops->log_global_after_sync(listener->opaque);
+    }
+}
+
+int listener_prepare(struct mv_listener *listener, struct mv_error *err)
+{
+    return ask(listener, listener->ops->prepare, "the change", err);
 }
 
 void listener_commit(struct mv_listener *listener)
@@ -84,17 +144,28 @@ static void enlist(struct mv_machine *machine, struct mv_listener *listener)
     cds_list_add_tail(&listener->link, &machine->listeners);
 }
 
-/* Tell one listener the whole present view, as additions or as deletions. */
-static int tell_all(struct mv_listener *listener, void (*event)(struct mv_listener *, const struct section *),
-                    struct mv_error *err)
+/* A range that is there when the listener comes. */
+static void tell_present(struct mv_listener *listener, const struct section *section)
 {
-    const struct mv_view *view = listener->space->flat->view;
-    listener_begin(listener);
-    const struct section *section = view_next(view, 0);
-    while (section) {
-        event(listener, section);
-        section = section->range.last == UINT64_MAX ? NULL : view_next(view, section->range.last + 1);
+    listener_region_add(listener, section);
+    if (section->log_mask != 0) {
+        listener_log_start(listener, section, 0);
     }
+}
+
+/* A range that is still there when it goes. */
+static void tell_leaving(struct mv_listener *listener, const struct section *section)
+{
+    if (section->log_mask != 0) {
+        struct section unlogged = *section;
+        unlogged.log_mask = 0;
+        listener_log_stop(listener, &unlogged, section->log_mask);
+    }
+    listener_region_del(listener, section);
+}
+
+static int tell_end(struct mv_listener *listener, struct mv_error *err)
+{
     int rc = listener_prepare(listener, err);
     if (rc < 0) {
         listener_abort(listener);
@@ -104,10 +175,46 @@ static int tell_all(struct mv_listener *listener, void (*event)(struct mv_listen
     return rc;
 }
 
+static void tell_each(struct mv_listener *listener, void (*event)(struct mv_listener *, const struct section *))
+{
+    const struct mv_view *view = listener->space->flat->view;
+    const struct section *section = view_next(view, 0);
+    while (section) {
+        event(listener, section);
+        section = section->range.last == UINT64_MAX ? NULL : view_next(view, section->range.last + 1);
+    }
+}
+
+/* The whole present view, as a commit of its own. */
+static int tell_arrival(struct mv_listener *listener, struct mv_error *err)
+{
+    bool global = listener->space->machine->log_reasons != 0;
+    listener_begin(listener);
+    int rc = global ? listener_log_global_start(listener, err) : 0;
+    if (rc < 0) {
+        listener_abort(listener);
+        return rc;
+    }
+    tell_each(listener, tell_present);
+    rc = tell_end(listener, err);
+    if (rc < 0 && global) {
+        listener_log_global_stop(listener);
+    }
+    return rc;
+}
+
+static void tell_departure(struct mv_listener *listener)
+{
+    listener_begin(listener);
+    tell_each(listener, tell_leaving);
+    (void)tell_end(listener, NULL); /* nobody is left who could be told that a deletion failed */
+}
+
 int mv_listener_create(struct mv_space *space, const struct mv_listener_ops *ops, void *opaque, int priority,
                        struct mv_listener **ret, struct mv_error *err)
 {
     struct mv_machine *machine = space->machine;
+    assert(!(ops->log_sync && ops->log_sync_global));
     struct mv_listener *listener = calloc(1, sizeof *listener);
     if (!listener) {
         return error_set(err, -ENOMEM, "no-memory", space->name, "listener of %s: out of memory", space->name);
@@ -120,7 +227,7 @@ int mv_listener_create(struct mv_space *space, const struct mv_listener_ops *ops
         rc = error_set(err, -EBUSY, "busy", space->name, "listener of %s: a transaction is open", space->name);
     } else {
         machine->committing = true;
-        rc = tell_all(listener, listener_region_add, err);
+        rc = tell_arrival(listener, err);
         machine->committing = false;
     }
     if (rc == 0) {
@@ -145,8 +252,7 @@ void mv_listener_destroy(struct mv_listener *listener)
     assert(!machine->committing);
     cds_list_del(&listener->link);
     machine->committing = true;
-    /* Nobody is left who could be told that a deletion failed. */
-    (void)tell_all(listener, listener_region_del, NULL);
+    tell_departure(listener);
     machine->committing = false;
     machine_unlock(machine);
     free(listener);

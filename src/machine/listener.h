@@ -22,6 +22,15 @@ void listener_begin(struct mv_listener *listener);
 void listener_region_del(struct mv_listener *listener, const struct section *section);
 void listener_region_add(struct mv_listener *listener, const struct section *section);
 void listener_region_nop(struct mv_listener *listener, const struct section *section);
+/* `old_mask`: what the section's log_mask was. */
+void listener_log_start(struct mv_listener *listener, const struct section *section, unsigned old_mask);
+void listener_log_stop(struct mv_listener *listener, const struct section *section, unsigned old_mask);
+void listener_log_sync(struct mv_listener *listener, const struct section *section);
+void listener_log_clear(struct mv_listener *listener, const struct section *section);
+void listener_log_sync_global(struct mv_listener *listener, bool last);
+int listener_log_global_start(struct mv_listener *listener, struct mv_error *err);
+void listener_log_global_stop(struct mv_listener *listener);
+void listener_log_global_after_sync(struct mv_listener *listener);
 int listener_prepare(struct mv_listener *listener, struct mv_error *err);
 void listener_commit(struct mv_listener *listener);
 void listener_abort(struct mv_listener *listener);

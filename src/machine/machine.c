@@ -119,7 +119,7 @@ static int end_outermost(struct mv_machine *machine, struct mv_error *err)
             take_back(machine);
         }
     }
-    machine->aborted = machine->dirty = false;
+    machine->aborted = machine->dirty = machine->log_gained = false;
     undo_clear(machine->undo);
     return rc;
 }

@@ -30,6 +30,7 @@ struct mv_machine {
     bool committing;            /* listeners are being told */
     bool aborted;               /* the open transaction comes to nothing */
     bool dirty;                 /* something that a space shows changed since the outermost begin */
+    bool log_gained;            /* and so did what is logged: see dirty.h */
     uint64_t order_clock;       /* see struct region_state */
     struct cds_list_head flats; /* what the spaces show */
     struct cds_list_head spaces;
@@ -39,7 +40,12 @@ struct mv_machine {
     enum mv_overlap_policy overlap_policy; /* see overlap.h */
     void (*overlap_tell)(void *opaque, const char *line);
     void *overlap_opaque;
-    uint64_t visit; /* stamps regions in graph searches: a region with this stamp has been seen */
+    atomic_uint log_reasons; /* why all is logged for migration; written with the lock */
+    atomic_bool log_live;    /* whether writers mark for it */
+    unsigned log_postponed;  /* of them, those that end when no VM is paused */
+    unsigned log_pauses;     /* VMs that are paused */
+    unsigned logs;           /* regions that are logged for the display, and 1 if all is for migration */
+    uint64_t visit;          /* stamps regions in graph searches: a region with this stamp has been seen */
 };
 
 struct mv_machine *machine_get(struct mv_machine *machine);

@@ -182,6 +182,7 @@ struct witness {
     const char *name;
     struct journal *journal;
     int refuse;                                         /* what prepare returns */
+    int refuse_log;                                     /* what log_global_start returns */
     void (*action)(struct witness *, const char *word); /* in each callback, if not NULL */
     void *opaque;                                       /* for the action */
 };
@@ -246,11 +247,68 @@ static inline void witness_abort(void *opaque)
     witness_write(opaque, "abort", NULL);
 }
 
+/* "NAME:log_start OLD>NEW SECTION" */
+static inline void witness_log(struct witness *w, const char *word, const struct mv_section *section,
+                               unsigned old_mask, unsigned new_mask)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%s %x>%x ", word, old_mask, new_mask);
+    assert_int_equal(section->log_mask, new_mask);
+    witness_write(w, text, section);
+}
+
+static inline void witness_log_start(void *opaque, const struct mv_section *section, unsigned old_mask,
+                                     unsigned new_mask)
+{
+    witness_log(opaque, "log_start", section, old_mask, new_mask);
+}
+
+static inline void witness_log_stop(void *opaque, const struct mv_section *section, unsigned old_mask,
+                                    unsigned new_mask)
+{
+    witness_log(opaque, "log_stop", section, old_mask, new_mask);
+}
+
+static inline void witness_log_sync(void *opaque, const struct mv_section *section)
+{
+    witness_write(opaque, "sync ", section);
+}
+
+static inline void witness_log_clear(void *opaque, const struct mv_section *section)
+{
+    witness_write(opaque, "clear ", section);
+}
+
+static inline int witness_log_global_start(void *opaque, struct mv_error *err)
+{
+    struct witness *w = opaque;
+    (void)err;
+    witness_write(w, "global_start", NULL);
+    return w->refuse_log;
+}
+
+static inline void witness_log_global_stop(void *opaque)
+{
+    witness_write(opaque, "global_stop", NULL);
+}
+
+static inline void witness_log_global_after_sync(void *opaque)
+{
+    witness_write(opaque, "after_sync", NULL);
+}
+
 static const struct mv_listener_ops witness_ops = {
     .begin = witness_begin,
     .region_del = witness_del,
     .region_add = witness_add,
     .region_nop = witness_nop,
+    .log_start = witness_log_start,
+    .log_stop = witness_log_stop,
+    .log_sync = witness_log_sync,
+    .log_clear = witness_log_clear,
+    .log_global_start = witness_log_global_start,
+    .log_global_stop = witness_log_global_stop,
+    .log_global_after_sync = witness_log_global_after_sync,
     .prepare = witness_prepare,
     .commit = witness_commit,
     .abort = witness_abort,

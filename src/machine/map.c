@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "machine/bounce.h"
+#include "machine/dirty.h"
 #include "machine/space.h"
 
 /* Direct memory at `address`: how much of it lies together, over sections that go on where the last one ends. */
@@ -80,6 +81,9 @@ enum mv_result mv_space_unmap(struct mv_map *map, size_t accessed_bytes)
         accessed_bytes = map->length;
     }
     if (map->region) {
+        if (map->rights & MV_WRITE) {
+            dirty_log_write(map->space->flat, map->region, map->bytes, accessed_bytes);
+        }
         mv_region_put(map->region);
     } else if (map->bytes) {
         if ((map->rights & MV_WRITE) && accessed_bytes > 0) {

@@ -10,6 +10,7 @@
 #include "base/os.h"
 #include "base/range.h"
 #include "machine/block.h"
+#include "machine/dirty.h"
 #include "machine/flat.h"
 #include "machine/machine.h"
 #include "machine/mmio.h"
@@ -207,6 +208,8 @@ static void detach(struct mv_region *region)
         child->state.container = NULL;
         region_put_deferred(child);
     }
+    region->state.display_log = 0;
+    dirty_settle(region);
     if (region->kind == MV_REGION_ALIAS) {
         cds_list_del(&region->alias.link);
     }

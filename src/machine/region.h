@@ -25,7 +25,8 @@ struct region_state {
     bool enabled;
     bool readonly;
     bool nonvolatile;
-    bool rom_mode; /* ROM_DEVICE */
+    bool rom_mode;        /* ROM_DEVICE */
+    unsigned display_log; /* how often it is to be logged for the display */
     uint64_t size_bytes;
     uint64_t target_offset; /* ALIAS */
 };
@@ -50,8 +51,9 @@ struct mv_region {
     struct cds_list_head aliases;       /* of struct mv_region.alias.link: those that target this region */
     struct cds_list_head deferred_link; /* in the machine's deferred, while deferred_puts > 0 */
     unsigned deferred_puts;
-    uint64_t visit; /* see struct mv_machine */
-    char *owner;    /* or NULL */
+    uint64_t visit;       /* see struct mv_machine */
+    char *owner;          /* or NULL */
+    atomic_uint log_live; /* for whom writers mark, but for migration: follows state.display_log (dirty.h) */
 
     struct {
         struct mv_block *block;
@@ -104,6 +106,9 @@ bool region_place(const struct region_state *state, struct mv_range *ret);
  * touched. */
 void region_link(struct mv_region *region);
 void region_unlink(struct mv_region *region);
+
+/* What shows the region may show it differently from now on. Within a transaction. */
+void region_mark(struct mv_region *region);
 
 /* The host byte of an offset, in a region that has a block. */
 unsigned char *region_host(const struct mv_region *region, uint64_t offset);

@@ -49,6 +49,11 @@ static void mark_all(const struct mv_region *region)
     mark(region, RANGE_ALL);
 }
 
+void region_mark(struct mv_region *region)
+{
+    mark_all(region);
+}
+
 /* Whether `child` is reached by going up from `region`: to containers, and to aliases that show one on the way. */
 static bool is_above(struct mv_region *child, struct mv_region *region)
 {

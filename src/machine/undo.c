@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "machine/dirty.h"
+
 struct undo_entry {
     struct mv_region *region;   /* a reference */
     struct region_state before; /* its container is a reference too, if any */
@@ -75,6 +77,7 @@ void undo_all(struct undo_log *log)
 void undo_clear(struct undo_log *log)
 {
     for (size_t i = 0; i < log->count; i++) {
+        dirty_settle(log->entries[i].region);
         region_put_deferred(log->entries[i].region);
         if (log->entries[i].before.container) {
             region_put_deferred(log->entries[i].before.container);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "machine/dirty.h"
 #include "machine/flat.h"
 
 struct section *section_create(struct mv_region *region, struct mv_range range, uint64_t offset,
@@ -20,6 +21,7 @@ struct section *section_create(struct mv_region *region, struct mv_range range, 
         .has_host = has_host,
         .direct_read = has_host && region->kind != MV_REGION_RAM_DEVICE,
         .direct_write = region->kind == MV_REGION_RAM && !rights.readonly,
+        .log_mask = (uint8_t)dirty_mask_of(region),
         .rights = rights,
         .region = mv_region_get(region),
         .offset = offset,
@@ -54,6 +56,7 @@ void section_describe(const struct section *section, struct mv_section *ret)
         .nonvolatile = section->rights.nonvolatile,
         .writable =
             section->direct_write || (section->region->kind == MV_REGION_RAM_DEVICE && !section->rights.readonly),
+        .log_mask = section->log_mask,
         .hva = section->has_host ? hva_of(section_host(section, section->range.first)) : mv_hva(0),
     };
 }

@@ -26,6 +26,7 @@ struct section {
     bool has_host;       /* there are such bytes: a guest may be given them by a slot */
     bool direct_read;    /* reads are copies of them; else a handler is called */
     bool direct_write;   /* the same for writes */
+    uint8_t log_mask;    /* for which clients it is logged (dirty.h) */
     struct rights rights;
     struct mv_region *region;
     uint64_t offset;      /* in the region, of range.first */
@@ -74,7 +75,7 @@ static inline unsigned char *section_host(const struct section *section, uint64_
     return hva_pointer(mv_hva(section->host_delta + address));
 }
 
-/* The same place, region, offset and rights: what listeners need not be told of. */
+/* The same place, region, offset and rights: not gone and come. */
 static inline bool section_equal(const struct section *a, const struct section *b)
 {
     return range_equal(a->range, b->range) && a->region == b->region && a->offset == b->offset &&

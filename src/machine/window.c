@@ -3,6 +3,7 @@
 #include <memvirt/access.h>
 #include <string.h>
 
+#include "machine/dirty.h"
 #include "machine/space.h"
 
 static bool serves(const struct section *s, unsigned rights)
@@ -66,6 +67,7 @@ enum mv_result mv_window_write(struct mv_window *window, size_t offset, const vo
     }
     if (window->host) {
         memcpy(window->host + offset, bytes, length);
+        dirty_log_write(window->space->flat, window->region, window->host + offset, length);
         return MV_OK;
     }
     return mv_space_write(window->space, gpa_add_wrapping(window->first, offset), bytes, length, MV_ATTRS_NONE);

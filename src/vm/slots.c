@@ -15,10 +15,11 @@
 
 #include "base/error.h"
 #include "base/range.h"
+#include "vm/dirtylog.h"
 
 /* What one commit does to the slots. Ids of additions are given out when it is carried out. */
 struct plan {
-    struct mv_slot *slots;
+    struct slot *slots;
     size_t count;
     size_t capacity;
 };
@@ -32,7 +33,7 @@ struct slot_table {
     struct slot_limits limits;
 
     pthread_mutex_t lock;
-    void *tree; /* of struct mv_slot, by gpa */
+    void *tree; /* of struct slot, by gpa */
     size_t used;
     struct slot_counts counts;
 
@@ -42,9 +43,11 @@ struct slot_table {
 
     struct plan removals;
     struct plan additions;
-    int plan_error; /* an event could not be kept: -ENOMEM */
-    size_t removed; /* how much of the plan is carried out */
+    struct plan changes; /* of flags alone: the log goes on or off */
+    int plan_error;      /* an event could not be kept: -ENOMEM */
+    size_t removed;      /* how much of the plan is carried out */
     size_t added;
+    size_t changed;
     bool holding; /* the vCPUs */
     /* What happens to the space is of no interest any more. Set while another thread may be committing. */
     atomic_bool ended;
@@ -52,9 +55,27 @@ struct slot_table {
 
 static int compare_gpa(const void *a, const void *b)
 {
-    uint64_t x = ((const struct mv_slot *)a)->gpa.raw;
-    uint64_t y = ((const struct mv_slot *)b)->gpa.raw;
+    uint64_t x = ((const struct slot *)a)->is.gpa.raw;
+    uint64_t y = ((const struct slot *)b)->is.gpa.raw;
     return (x > y) - (x < y);
+}
+
+/* `a` is an address that is looked for. */
+static int compare_address(const void *a, const void *b)
+{
+    uint64_t address = *(const uint64_t *)a;
+    const struct slot *slot = b;
+    if (address < slot->is.gpa.raw) {
+        return -1;
+    }
+    return address - slot->is.gpa.raw >= slot->is.size_bytes;
+}
+
+static void free_slot(void *node)
+{
+    struct slot *slot = node;
+    free(slot->log);
+    free(slot);
 }
 
 struct slot_table *slots_create(const struct slot_port *port, const struct slot_limits *limits)
@@ -82,11 +103,12 @@ void slots_end(struct slot_table *table)
 void slots_destroy(struct slot_table *table)
 {
     if (table) {
-        tdestroy(table->tree, free);
+        tdestroy(table->tree, free_slot);
         pthread_mutex_destroy(&table->lock);
         free(table->free_ids);
         free(table->removals.slots);
         free(table->additions.slots);
+        free(table->changes.slots);
         free(table);
     }
 }
@@ -94,11 +116,11 @@ void slots_destroy(struct slot_table *table)
 /* --- the plan
  * ----------------------------------------------------------------------------------------------------- */
 
-static int plan_append(struct plan *plan, struct mv_slot slot)
+static int plan_append(struct plan *plan, struct slot slot)
 {
     if (plan->count == plan->capacity) {
         size_t capacity = plan->capacity ? plan->capacity * 2 : 16;
-        struct mv_slot *slots = realloc(plan->slots, capacity * sizeof *slots);
+        struct slot *slots = realloc(plan->slots, capacity * sizeof *slots);
         if (!slots) {
             return -ENOMEM;
         }
@@ -109,53 +131,76 @@ static int plan_append(struct plan *plan, struct mv_slot slot)
     return 0;
 }
 
-/* The slots that a section makes, in order; false when it makes none. */
-static bool section_slots(const struct slot_table *table, const struct mv_section *section,
-                          struct mv_slot *ret_all)
+static uint32_t flags_of(const struct slot_table *table, const struct mv_section *section, unsigned log_mask)
+{
+    if (!section->writable) {
+        return KVM_MEM_READONLY; /* and nothing to log */
+    }
+    return log_mask != 0 && table->port.get_dirty_log ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+}
+
+/* The slots that a section makes, as one; false when it makes none. */
+static bool section_slots(const struct slot_table *table, const struct mv_section *section, struct slot *ret_all)
 {
     struct mv_range pages;
     if (section->hva.raw == 0 || (!section->writable && !table->limits.readonly_slots) ||
         !range_whole_pages(section->range, table->limits.page_bytes, &pages)) {
         return false;
     }
-    hva_t hva = hva_add(section->hva, pages.first - section->range.first);
+    uint64_t skipped = pages.first - section->range.first;
+    hva_t hva = hva_add(section->hva, skipped);
     if (!is_aligned(hva.raw, table->limits.page_bytes)) {
         return false; /* page and frame do not lie together: only the view can give it */
     }
-    *ret_all = (struct mv_slot){
-        .flags = section->writable ? 0 : KVM_MEM_READONLY,
-        .gpa = mv_gpa(pages.first),
-        .size_bytes = range_size(pages),
-        .hva = hva,
+    *ret_all = (struct slot){
+        .is =
+            {
+                .flags = flags_of(table, section, section->log_mask),
+                .gpa = mv_gpa(pages.first),
+                .size_bytes = range_size(pages),
+                .hva = hva,
+            },
+        .region = section->region,
+        .offset = section->offset + skipped,
     };
     return true;
 }
 
 static void plan_section(struct slot_table *table, struct plan *plan, const struct mv_section *section)
 {
-    struct mv_slot rest;
+    struct slot rest;
     if (atomic_load_explicit(&table->ended, memory_order_relaxed) || !section_slots(table, section, &rest)) {
         return;
     }
-    while (rest.size_bytes > 0 && table->plan_error == 0) {
-        struct mv_slot slot = rest;
-        if (slot.size_bytes > table->limits.max_slot_bytes) {
-            slot.size_bytes = table->limits.max_slot_bytes;
+    while (rest.is.size_bytes > 0 && table->plan_error == 0) {
+        struct slot slot = rest;
+        if (slot.is.size_bytes > table->limits.max_slot_bytes) {
+            slot.is.size_bytes = table->limits.max_slot_bytes;
         }
         table->plan_error = plan_append(plan, slot);
-        rest.gpa = gpa_add_wrapping(rest.gpa, slot.size_bytes);
-        rest.hva = hva_add(rest.hva, slot.size_bytes);
-        rest.size_bytes -= slot.size_bytes;
+        rest.is.gpa = gpa_add_wrapping(rest.is.gpa, slot.is.size_bytes);
+        rest.is.hva = hva_add(rest.is.hva, slot.is.size_bytes);
+        rest.is.size_bytes -= slot.is.size_bytes;
+        rest.offset += slot.is.size_bytes;
     }
 }
 
-static bool same_slot(const struct mv_slot *a, const struct mv_slot *b)
+/* The same memory at the same place with the same rights; whether it is logged is another matter. */
+static bool same_memory(const struct slot *a, const struct slot *b)
 {
-    return a->gpa.raw == b->gpa.raw && a->size_bytes == b->size_bytes && a->hva.raw == b->hva.raw &&
-           a->flags == b->flags;
+    return a->is.gpa.raw == b->is.gpa.raw && a->is.size_bytes == b->is.size_bytes &&
+           a->is.hva.raw == b->is.hva.raw && ((a->is.flags ^ b->is.flags) & KVM_MEM_READONLY) == 0;
 }
 
-/* Both lists are in order of gpa. What goes and comes back just the same needs no call: drop it from both. */
+static bool same_slot(const struct slot *a, const struct slot *b)
+{
+    return same_memory(a, b) && a->is.flags == b->is.flags;
+}
+
+/*
+ * Both lists are in order of gpa. What goes and comes back just the same is dropped from both; it is another
+ * region that shows it, and that may be logged otherwise.
+ */
 static void cancel_pairs(struct slot_table *table)
 {
     struct plan *r = &table->removals;
@@ -163,10 +208,12 @@ static void cancel_pairs(struct slot_table *table)
     size_t kept_r = 0, kept_a = 0;
     size_t i = 0, j = 0;
     while (i < r->count || j < a->count) {
-        if (i < r->count && j < a->count && same_slot(&r->slots[i], &a->slots[j])) {
+        if (i < r->count && j < a->count && same_memory(&r->slots[i], &a->slots[j])) {
+            int rc = plan_append(&table->changes, a->slots[j]);
+            table->plan_error = table->plan_error ? table->plan_error : rc;
             i++;
             j++;
-        } else if (j == a->count || (i < r->count && r->slots[i].gpa.raw <= a->slots[j].gpa.raw)) {
+        } else if (j == a->count || (i < r->count && r->slots[i].is.gpa.raw <= a->slots[j].is.gpa.raw)) {
             r->slots[kept_r++] = r->slots[i++];
         } else {
             a->slots[kept_a++] = a->slots[j++];
@@ -182,7 +229,7 @@ static void drop_unknown(struct slot_table *table)
     struct plan *r = &table->removals;
     size_t kept = 0;
     for (size_t i = 0; i < r->count; i++) {
-        struct mv_slot **found = tfind(&r->slots[i], &table->tree, compare_gpa);
+        struct slot **found = tfind(&r->slots[i], &table->tree, compare_gpa);
         if (found && same_slot(*found, &r->slots[i])) {
             r->slots[kept++] = r->slots[i];
         }
@@ -208,14 +255,17 @@ static int call(struct slot_table *table, const struct mv_slot *slot, uint64_t s
     return table->port.set_slot(table->port.opaque, &region);
 }
 
-/* `slot` is filled in with what the table knows of it, its id above all. */
-static int remove_slot(struct slot_table *table, struct mv_slot *slot)
+/* The vCPUs are held. `slot` is filled in with what the table knows of it, its id above all. */
+static int remove_slot(struct slot_table *table, struct slot *slot)
 {
-    struct mv_slot **found = tfind(slot, &table->tree, compare_gpa);
+    struct slot **found = tfind(slot, &table->tree, compare_gpa);
     assert(found && same_slot(*found, slot));
-    struct mv_slot *node = *found;
-    *slot = *node;
-    int rc = call(table, slot, 0);
+    struct slot *node = *found;
+    slot->is = node->is;
+    if (slot_is_logged(node)) {
+        dirtylog_fetch(&table->port, node); /* the log goes with it */
+    }
+    int rc = call(table, &slot->is, 0);
     if (rc < 0) {
         return rc;
     }
@@ -223,24 +273,37 @@ static int remove_slot(struct slot_table *table, struct mv_slot *slot)
     tdelete(node, &table->tree, compare_gpa);
     table->used--;
     pthread_mutex_unlock(&table->lock);
-    table->free_ids[table->free_count++] = node->id;
-    free(node);
+    table->free_ids[table->free_count++] = node->is.id;
+    free_slot(node);
     return 0;
 }
 
-static int add_slot(struct slot_table *table, struct mv_slot *slot)
+static struct slot *new_slot(const struct slot *as)
 {
-    struct mv_slot *node = malloc(sizeof *node);
+    struct slot *node = malloc(sizeof *node);
+    if (node) {
+        *node = *as;
+        node->log = NULL;
+        if (dirtylog_follow_flags(node) < 0) {
+            free(node);
+            node = NULL;
+        }
+    }
+    return node;
+}
+
+static int add_slot(struct slot_table *table, struct slot *slot)
+{
+    slot->is.id = table->free_count > 0 ? table->free_ids[table->free_count - 1] : table->next_id;
+    struct slot *node = new_slot(slot);
     if (!node) {
         return -ENOMEM;
     }
-    slot->id = table->free_count > 0 ? table->free_ids[table->free_count - 1] : table->next_id;
-    *node = *slot;
     /* Into the tree first: that may fail without a trace. */
     pthread_mutex_lock(&table->lock);
     bool linked = tsearch(node, &table->tree, compare_gpa) != NULL;
     pthread_mutex_unlock(&table->lock);
-    int rc = linked ? call(table, slot, slot->size_bytes) : -ENOMEM;
+    int rc = linked ? call(table, &slot->is, slot->is.size_bytes) : -ENOMEM;
     pthread_mutex_lock(&table->lock);
     if (rc == 0) {
         table->used++;
@@ -249,7 +312,7 @@ static int add_slot(struct slot_table *table, struct mv_slot *slot)
     }
     pthread_mutex_unlock(&table->lock);
     if (rc < 0) {
-        free(node);
+        free_slot(node);
     } else if (table->free_count > 0) {
         table->free_count--;
     } else {
@@ -258,10 +321,44 @@ static int add_slot(struct slot_table *table, struct mv_slot *slot)
     return rc;
 }
 
+/* Exchange flags and region of a slot that is there for those of `slot`, which gets the former ones. */
+static int change_slot(struct slot_table *table, struct slot *slot)
+{
+    struct slot **found = tfind(slot, &table->tree, compare_gpa);
+    if (!found) {
+        return 0;
+    }
+    struct slot *node = *found;
+    struct slot changed = *node;
+    changed.is.flags = slot->is.flags;
+    changed.region = slot->region;
+    changed.offset = slot->offset;
+    int rc = 0;
+    if (slot_is_logged(&changed)) {
+        rc = dirtylog_follow_flags(&changed); /* before: it may fail */
+    } else if (slot_is_logged(node) && node->region != changed.region) {
+        dirtylog_fetch(&table->port, node); /* the former region's log ends with its time here */
+    }
+    if (rc == 0 && changed.is.flags != node->is.flags) {
+        rc = call(table, &changed.is, changed.is.size_bytes);
+    }
+    if (rc < 0) {
+        free(changed.log == node->log ? NULL : changed.log);
+        return rc;
+    }
+    slot->is.flags = node->is.flags;
+    slot->region = node->region;
+    slot->offset = node->offset;
+    pthread_mutex_lock(&table->lock);
+    *node = changed;
+    pthread_mutex_unlock(&table->lock);
+    return dirtylog_follow_flags(node);
+}
+
 static void forget_plan(struct slot_table *table)
 {
-    table->removals.count = table->additions.count = 0;
-    table->removed = table->added = 0;
+    table->removals.count = table->additions.count = table->changes.count = 0;
+    table->removed = table->added = table->changed = 0;
     table->plan_error = 0;
     if (table->holding) {
         table->holding = false;
@@ -275,6 +372,14 @@ static void forget_plan(struct slot_table *table)
  */
 static void take_back(struct slot_table *table)
 {
+    while (table->changed > 0) {
+        struct slot *slot = &table->changes.slots[--table->changed];
+        bool was_logged = slot_is_logged(slot); /* before it was changed */
+        (void)change_slot(table, slot);
+        if (was_logged) {
+            dirtylog_mark_all(slot); /* nobody knows what was written meanwhile */
+        }
+    }
     while (table->added > 0) {
         (void)remove_slot(table, &table->additions.slots[--table->added]);
     }
@@ -286,7 +391,7 @@ static void take_back(struct slot_table *table)
 static int carry_out(struct slot_table *table, struct mv_error *err)
 {
     int rc = 0;
-    const struct mv_slot *at = NULL;
+    const struct slot *at = NULL;
     while (rc == 0 && table->removed < table->removals.count) {
         at = &table->removals.slots[table->removed];
         rc = remove_slot(table, &table->removals.slots[table->removed]);
@@ -297,9 +402,14 @@ static int carry_out(struct slot_table *table, struct mv_error *err)
         rc = add_slot(table, &table->additions.slots[table->added]);
         table->added += rc == 0;
     }
+    while (rc == 0 && table->changed < table->changes.count) {
+        at = &table->changes.slots[table->changed];
+        rc = change_slot(table, &table->changes.slots[table->changed]);
+        table->changed += rc == 0;
+    }
     if (rc < 0) {
         error_host(err, rc, "slots", "slot at gpa " PRI_ADDR ", %" PRIu64 " bytes: the accelerator refuses it",
-                   at->gpa.raw, at->size_bytes);
+                   at->is.gpa.raw, at->is.size_bytes);
     }
     return rc;
 }
@@ -319,13 +429,72 @@ static void region_add(void *opaque, const struct mv_section *section)
     plan_section(table, &table->additions, section);
 }
 
+/* A log goes on or off with the first client and the last one. */
+static void log_start(void *opaque, const struct mv_section *section, unsigned old_mask, unsigned new_mask)
+{
+    struct slot_table *table = opaque;
+    (void)new_mask;
+    if (old_mask == 0) {
+        plan_section(table, &table->changes, section);
+    }
+}
+
+static void log_stop(void *opaque, const struct mv_section *section, unsigned old_mask, unsigned new_mask)
+{
+    struct slot_table *table = opaque;
+    (void)old_mask;
+    if (new_mask == 0) {
+        plan_section(table, &table->changes, section);
+    }
+}
+
+typedef void logged_fn(const struct slot_port *port, struct slot *slot, struct mv_range range);
+
+static void each_logged_slot(struct slot_table *table, const struct mv_section *section, logged_fn *fn)
+{
+    struct mv_range pages;
+    if (!range_whole_pages(section->range, table->limits.page_bytes, &pages)) {
+        return;
+    }
+    for (uint64_t address = pages.first;;) {
+        struct slot **found = tfind(&address, &table->tree, compare_address);
+        if (!found) {
+            return; /* what is no slot the guest does not write by itself */
+        }
+        if (slot_is_logged(*found)) {
+            fn(&table->port, *found, section->range);
+        }
+        uint64_t last = (*found)->is.gpa.raw + ((*found)->is.size_bytes - 1);
+        if (last >= pages.last) {
+            return;
+        }
+        address = last + 1;
+    }
+}
+
+static void fetch_slot(const struct slot_port *port, struct slot *slot, struct mv_range range)
+{
+    (void)range;
+    dirtylog_fetch(port, slot);
+}
+
+static void log_sync(void *opaque, const struct mv_section *section)
+{
+    each_logged_slot(opaque, section, fetch_slot);
+}
+
+static void log_clear(void *opaque, const struct mv_section *section)
+{
+    each_logged_slot(opaque, section, dirtylog_clear);
+}
+
 static int prepare(void *opaque, struct mv_error *err)
 {
     struct slot_table *table = opaque;
+    cancel_pairs(table);
     if (table->plan_error < 0) {
         return error_set(err, table->plan_error, "no-memory", "slots", "slots: out of memory");
     }
-    cancel_pairs(table);
     drop_unknown(table);
     size_t needed = table->used - table->removals.count + table->additions.count;
     if (needed > table->limits.max_slots) {
@@ -347,7 +516,7 @@ static int prepare(void *opaque, struct mv_error *err)
 static void commit(void *opaque)
 {
     struct slot_table *table = opaque;
-    if (table->removals.count + table->additions.count > 0) {
+    if (table->removals.count + table->additions.count + table->changes.count > 0) {
         pthread_mutex_lock(&table->lock);
         table->counts.commits++;
         pthread_mutex_unlock(&table->lock);
@@ -365,6 +534,10 @@ static void abort_commit(void *opaque)
 const struct mv_listener_ops slots_listener_ops = {
     .region_del = region_del,
     .region_add = region_add,
+    .log_start = log_start,
+    .log_stop = log_stop,
+    .log_sync = log_sync,
+    .log_clear = log_clear,
     .prepare = prepare,
     .commit = commit,
     .abort = abort_commit,
@@ -384,7 +557,7 @@ static void copy_one(const void *node, VISIT visit, void *opaque)
     struct copying *copying = opaque;
     if (visit == postorder || visit == leaf) { /* which tsearch calls its in-order visit */
         if (copying->count < copying->capacity) {
-            copying->to[copying->count] = **(struct mv_slot *const *)node;
+            copying->to[copying->count] = (*(struct slot *const *)node)->is;
         }
         copying->count++;
     }

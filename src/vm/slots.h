@@ -23,6 +23,10 @@ struct slot_port {
      */
     void (*hold_vcpus)(void *opaque);
     void (*release_vcpus)(void *opaque);
+    /* KVM_GET_DIRTY_LOG and KVM_CLEAR_DIRTY_LOG, 0 or -errno. The first is NULL if slots cannot be logged, the
+     * second if getting clears. */
+    int (*get_dirty_log)(void *opaque, const struct kvm_dirty_log *log);
+    int (*clear_dirty_log)(void *opaque, const struct kvm_clear_dirty_log *log);
 };
 
 struct slot_limits {

@@ -16,10 +16,13 @@
 
 #include <cmocka.h>
 
+#include <memvirt/dirty.h>
+
 #include "base/addr.h"
 
 #define KERNEL_SLOTS 64
 #define PAGE UINT64_C(4096)
+#define SLOT_WORDS 8 /* of the largest slot's dirty log */
 
 /* What the rules of KVM_SET_USER_MEMORY_REGION look at. size 0: no such slot. */
 struct kernel {
@@ -28,6 +31,10 @@ struct kernel {
     unsigned refuse_call; /* this call, counted from 1, is refused with ENOMEM; 0: none */
     int held;             /* vCPUs */
     unsigned unheld_calls;
+    uint64_t dirty[KERNEL_SLOTS][SLOT_WORDS];
+    bool manual;
+    unsigned gets, clears;
+    uint64_t cleared_pages; /* as many as were named in calls */
 };
 
 static bool overlaps(const struct kvm_userspace_memory_region *a, const struct kvm_userspace_memory_region *b)
@@ -56,8 +63,18 @@ static int kernel_set_slot(void *opaque, const struct kvm_userspace_memory_regio
         present->memory_size = 0;
         return 0;
     }
-    if (present->memory_size != 0) {
-        return -EINVAL; /* we never change a slot in place */
+    if (present->memory_size != 0) { /* nothing but its log may change in place */
+        uint32_t difference = present->flags ^ slot->flags;
+        bool same = present->memory_size == slot->memory_size &&
+                    present->guest_phys_addr == slot->guest_phys_addr &&
+                    present->userspace_addr == slot->userspace_addr;
+        if (!same || difference != KVM_MEM_LOG_DIRTY_PAGES) {
+            return -EINVAL;
+        }
+        k->unheld_calls -= k->held == 0; /* and no vCPU need be held for it */
+        present->flags = slot->flags;
+        memset(k->dirty[slot->slot], 0, sizeof k->dirty[0]);
+        return 0;
     }
     for (unsigned i = 0; i < KERNEL_SLOTS; i++) {
         if (overlaps(&k->slots[i], slot)) {
@@ -66,6 +83,59 @@ static int kernel_set_slot(void *opaque, const struct kvm_userspace_memory_regio
     }
     *present = *slot;
     return 0;
+}
+
+static int kernel_get_log(void *opaque, const struct kvm_dirty_log *log)
+{
+    struct kernel *k = opaque;
+    const struct kvm_userspace_memory_region *slot = &k->slots[log->slot];
+    k->gets++;
+    if (slot->memory_size == 0 || !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
+        return -ENOENT;
+    }
+    size_t bytes = (slot->memory_size / PAGE + 63) / 64 * 8;
+    memcpy(log->dirty_bitmap, k->dirty[log->slot], bytes);
+    if (!k->manual) {
+        memset(k->dirty[log->slot], 0, bytes);
+    }
+    return 0;
+}
+
+/* By the rules of KVM_CLEAR_DIRTY_LOG. */
+static int kernel_clear_log(void *opaque, const struct kvm_clear_dirty_log *log)
+{
+    struct kernel *k = opaque;
+    const struct kvm_userspace_memory_region *slot = &k->slots[log->slot];
+    uint64_t npages = slot->memory_size / PAGE;
+    k->clears++;
+    if (npages == 0 || !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
+        return -ENOENT;
+    }
+    if (log->first_page % 64 != 0 || log->first_page > npages || log->num_pages > npages - log->first_page ||
+        (log->num_pages < npages - log->first_page && log->num_pages % 64 != 0)) {
+        return -EINVAL;
+    }
+    k->cleared_pages += log->num_pages;
+    for (uint64_t i = 0; i < (log->num_pages + 63) / 64; i++) {
+        k->dirty[log->slot][log->first_page / 64 + i] &= ~((uint64_t *)log->dirty_bitmap)[i];
+    }
+    return 0;
+}
+
+/* A guest writes. @return false when there is no slot it could write to by itself */
+static bool guest_writes(struct kernel *k, uint64_t gpa)
+{
+    for (unsigned i = 0; i < KERNEL_SLOTS; i++) {
+        const struct kvm_userspace_memory_region *s = &k->slots[i];
+        if (s->memory_size != 0 && gpa - s->guest_phys_addr < s->memory_size && !(s->flags & KVM_MEM_READONLY)) {
+            uint64_t page = (gpa - s->guest_phys_addr) / PAGE;
+            if (s->flags & KVM_MEM_LOG_DIRTY_PAGES) {
+                k->dirty[i][page / 64] |= UINT64_C(1) << page % 64;
+            }
+            return true;
+        }
+    }
+    return false;
 }
 
 static void kernel_hold(void *opaque)
@@ -105,6 +175,8 @@ static struct mv_region *new_region(struct fixture *f, const char *name, enum mv
     return region;
 }
 
+static bool manual_logs; /* for the fixtures to come */
+
 static int set_up_limits(struct fixture *f, struct slot_limits limits)
 {
     memset(f, 0, sizeof *f);
@@ -115,7 +187,13 @@ static int set_up_limits(struct fixture *f, struct slot_limits limits)
     f->root = new_region(f, "root", MV_REGION_CONTAINER, MV_SIZE_2_64, 0);
     f->ram = new_region(f, "ram", MV_REGION_RAM, 256 * PAGE, 0);
     assert_int_equal(mv_space_create(f->machine, "memory", f->root, &f->space, NULL), 0);
-    struct slot_port port = {&f->kernel, kernel_set_slot, kernel_hold, kernel_release};
+    struct slot_port port = {.opaque = &f->kernel,
+                             .set_slot = kernel_set_slot,
+                             .hold_vcpus = kernel_hold,
+                             .release_vcpus = kernel_release,
+                             .get_dirty_log = kernel_get_log,
+                             .clear_dirty_log = manual_logs ? kernel_clear_log : NULL};
+    f->kernel.manual = manual_logs;
     f->table = slots_create(&port, &limits);
     assert_non_null(f->table);
     return mv_listener_create(f->space, &slots_listener_ops, f->table, 10, &f->listener, NULL);
@@ -172,7 +250,9 @@ static void check_equal(struct fixture *f)
         assert_int_equal(slots[seen].gpa.raw, first);
         assert_int_equal(slots[seen].size_bytes, end - first);
         assert_int_equal(slots[seen].hva.raw, s.hva.raw + (first - s.range.first));
-        assert_int_equal(slots[seen].flags, s.readonly ? KVM_MEM_READONLY : 0);
+        assert_int_equal(slots[seen].flags, s.readonly   ? KVM_MEM_READONLY
+                                            : s.log_mask ? KVM_MEM_LOG_DIRTY_PAGES
+                                                         : 0);
         seen++;
     }
     assert_int_equal(seen, count);
@@ -403,6 +483,175 @@ static void test_calls_do_not_grow(void **state)
     assert_int_equal(costs[2], 2);
 }
 
+/* --- logs -------------------------------------------------------------------------------------------------------
+ */
+
+static void set_log(struct mv_region *region, bool on)
+{
+    assert_int_equal(mv_region_set_log(region, MV_DIRTY_DISPLAY, on, NULL), 0);
+}
+
+static bool taken(struct mv_region *region, uint64_t page, enum mv_dirty_client client)
+{
+    return mv_dirty_test_and_clear(region, page * PAGE, PAGE, client);
+}
+
+/* One call for each slot that changes, and none for the others: as many slots as a section was cut into. */
+static void test_a_log_costs_one_call_for_each_slot(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct slot_limits limits = {
+        .max_slots = KERNEL_SLOTS, .max_slot_bytes = 64 * PAGE, .page_bytes = PAGE, .readonly_slots = true};
+    assert_int_equal(set_up_limits(&f, limits), 0);
+    struct mv_region *other = new_region(&f, "other", MV_REGION_RAM, PAGE, 0);
+    struct mv_region *rom = new_region(&f, "rom", MV_REGION_ROM, PAGE, 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 1024 * PAGE, other, 0, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 1025 * PAGE, rom, 0, NULL), 0);
+    assert_int_equal(f.kernel.calls, 6);
+    set_log(f.ram, true); /* 256 pages in slots of 64 */
+    assert_int_equal(f.kernel.calls, 10);
+    struct mv_slot slots[6];
+    assert_int_equal(slots_copy(f.table, slots, 6), 6);
+    for (unsigned i = 0; i < 6; i++) {
+        assert_int_equal(slots[i].flags, i < 4 ? KVM_MEM_LOG_DIRTY_PAGES : i == 4 ? 0 : KVM_MEM_READONLY);
+        assert_int_equal(f.kernel.slots[slots[i].id].flags, slots[i].flags);
+    }
+    assert_int_equal(mv_dirty_log_start(f.machine, 1, NULL), 0); /* only `other` was not logged; a ROM is never */
+    assert_int_equal(f.kernel.calls, 11);
+    set_log(f.ram, false);
+    assert_int_equal(f.kernel.calls, 11);
+    assert_int_equal(mv_dirty_log_stop(f.machine, 1, NULL), 0);
+    assert_int_equal(f.kernel.calls, 16);
+    mv_region_put(other);
+    mv_region_put(rom);
+    tear_down(&f);
+}
+
+/* What a guest wrote is not lost when its slot goes: by a move, by a split, by the end of another region. */
+static void test_a_log_is_fetched_before_its_slot_goes(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    struct mv_region *hole = new_region(&f, "hole", MV_REGION_MMIO, PAGE, 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    set_log(f.ram, true);
+    assert_true(guest_writes(&f.kernel, 200 * PAGE));
+    assert_int_equal(mv_region_add(f.root, 16 * PAGE, hole, 1, NULL), 0);
+    check_equal(&f);
+    assert_true(taken(f.ram, 200, MV_DIRTY_DISPLAY));
+    assert_true(guest_writes(&f.kernel, 201 * PAGE));
+    assert_int_equal(mv_region_set_address(f.ram, 512 * PAGE, NULL), 0);
+    assert_true(taken(f.ram, 201, MV_DIRTY_DISPLAY));
+    assert_true(guest_writes(&f.kernel, (512 + 202) * PAGE));
+    assert_int_equal(mv_region_remove(f.ram, NULL), 0);
+    assert_true(taken(f.ram, 202, MV_DIRTY_DISPLAY));
+    assert_false(taken(f.ram, 200, MV_DIRTY_DISPLAY));
+    mv_region_put(hole);
+    tear_down(&f);
+}
+
+/* Every page that a guest writes is found, once, in slots whose first page is any in its block. */
+static void test_sync_finds_each_page(void **state)
+{
+    (void)state;
+    for (unsigned manual = 0; manual < 2; manual++) {
+        struct fixture f;
+        manual_logs = manual;
+        set_up(&f);
+        manual_logs = false;
+        struct mv_region *part = new_region(&f, "part", MV_REGION_RAM, 150 * PAGE, 37 * PAGE);
+        assert_int_equal(mv_region_add(f.root, 1000 * PAGE, part, 0, NULL), 0);
+        set_log(part, true);
+        for (uint64_t p = 0; p < 150; p++) {
+            assert_true(guest_writes(&f.kernel, (1000 + p) * PAGE + 5));
+            mv_dirty_sync(part);
+            for (uint64_t q = 0; q < 150; q++) {
+                assert_int_equal(taken(part, q, MV_DIRTY_DISPLAY), q == p);
+            }
+        }
+        assert_int_equal(f.kernel.clears, manual ? 150 : 0);
+        assert_true(f.kernel.cleared_pages <= 150 * 64); /* no more than the group of each */
+        mv_region_put(part);
+        tear_down(&f);
+    }
+}
+
+/* With a manual log, one client's clear must not take what the other has not heard of. */
+static void test_clients_do_not_clear_for_each_other(void **state)
+{
+    (void)state;
+    struct fixture f;
+    manual_logs = true;
+    set_up(&f);
+    manual_logs = false;
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    set_log(f.ram, true);
+    assert_int_equal(mv_dirty_log_start(f.machine, 1, NULL), 0);
+    assert_true(guest_writes(&f.kernel, 5 * PAGE));
+    mv_dirty_sync(f.ram);
+    assert_true(taken(f.ram, 5, MV_DIRTY_DISPLAY));   /* cleared in the kernel by this one */
+    assert_true(guest_writes(&f.kernel, 5 * PAGE));   /* written again */
+    assert_true(taken(f.ram, 5, MV_DIRTY_MIGRATION)); /* for what was fetched before: no call */
+    mv_dirty_sync(f.ram);
+    assert_true(taken(f.ram, 5, MV_DIRTY_DISPLAY)); /* the second write */
+    assert_int_equal(mv_dirty_log_stop(f.machine, 1, NULL), 0);
+    tear_down(&f);
+}
+
+/* A region over the same bytes takes a slot over as it is, and its log is its own. */
+static void test_a_slot_changes_hands(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    struct mv_region *other = new_region(&f, "other", MV_REGION_RAM, 256 * PAGE, 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    set_log(f.ram, true);
+    assert_true(guest_writes(&f.kernel, 9 * PAGE));
+    unsigned calls = f.kernel.calls;
+    assert_int_equal(mv_machine_begin(f.machine, NULL), 0);
+    assert_int_equal(mv_region_remove(f.ram, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 0, other, 0, NULL), 0);
+    assert_int_equal(mv_machine_commit(f.machine, NULL), 0);
+    assert_int_equal(f.kernel.calls, calls + 1); /* its log ended */
+    assert_true(taken(f.ram, 9, MV_DIRTY_DISPLAY));
+    check_equal(&f);
+    set_log(other, true);
+    mv_region_put(f.ram); /* nothing of it may be used any more */
+    f.ram = NULL;
+    assert_true(guest_writes(&f.kernel, 10 * PAGE));
+    mv_dirty_sync(other);
+    assert_true(taken(other, 10, MV_DIRTY_DISPLAY));
+    mv_region_put(other);
+    tear_down(&f);
+}
+
+/* A commit that fails after logs were switched: what may have been written unseen counts as written. */
+static void test_a_log_that_was_off_for_a_while(void **state)
+{
+    (void)state;
+    static const struct mv_listener_ops other_ops = {.prepare = answer};
+    struct fixture f;
+    struct mv_listener *other;
+    int rc = 0;
+    set_up(&f);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    assert_int_equal(mv_listener_create(f.space, &other_ops, &rc, 20, &other, NULL), 0);
+    set_log(f.ram, true);
+    rc = -EPERM;
+    assert_int_equal(mv_region_set_log(f.ram, MV_DIRTY_DISPLAY, false, NULL), -EPERM);
+    check_equal(&f);
+    for (uint64_t p = 0; p < 256; p++) {
+        assert_true(taken(f.ram, p, MV_DIRTY_DISPLAY));
+    }
+    rc = 0;
+    mv_listener_destroy(other);
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +666,12 @@ int main(void)
         cmocka_unit_test(test_abort_takes_back),
         cmocka_unit_test(test_equal_slots_cancel),
         cmocka_unit_test(test_calls_do_not_grow),
+        cmocka_unit_test(test_a_log_costs_one_call_for_each_slot),
+        cmocka_unit_test(test_a_log_is_fetched_before_its_slot_goes),
+        cmocka_unit_test(test_sync_finds_each_page),
+        cmocka_unit_test(test_clients_do_not_clear_for_each_other),
+        cmocka_unit_test(test_a_slot_changes_hands),
+        cmocka_unit_test(test_a_log_that_was_off_for_a_while),
     };
     return cmocka_run_group_tests_name("slots", tests, NULL, NULL);
 }

@@ -10,6 +10,8 @@
 
 #include "base/error.h"
 #include "base/os.h"
+#include "machine/dirty.h"
+#include "machine/space.h"
 #include "vm/gate.h"
 #include "vm/vcpu.h"
 
@@ -23,6 +25,18 @@ static int port_set_slot(void *opaque, const struct kvm_userspace_memory_region 
 {
     struct mv_vm *vm = opaque;
     return vm->ops->set_slot(vm->accel, slot);
+}
+
+static int port_get_dirty_log(void *opaque, const struct kvm_dirty_log *log)
+{
+    struct mv_vm *vm = opaque;
+    return vm->ops->get_dirty_log(vm->accel, log);
+}
+
+static int port_clear_dirty_log(void *opaque, const struct kvm_clear_dirty_log *log)
+{
+    struct mv_vm *vm = opaque;
+    return vm->ops->clear_dirty_log(vm->accel, log);
 }
 
 static void port_hold_vcpus(void *opaque)
@@ -42,6 +56,8 @@ static int give_memory(struct mv_vm *vm, struct mv_error *err)
         .set_slot = port_set_slot,
         .hold_vcpus = port_hold_vcpus,
         .release_vcpus = port_release_vcpus,
+        .get_dirty_log = port_get_dirty_log,
+        .clear_dirty_log = vm->ops->dirty_log_is_manual(vm->accel) ? port_clear_dirty_log : NULL,
     };
     struct slot_limits limits = {
         .max_slots = vm->ops->max_slots(vm->accel),
@@ -263,11 +279,13 @@ int mv_vm_run(struct mv_vm *vm, struct mv_stop *ret, struct mv_error *err)
 
 void mv_vm_pause(struct mv_vm *vm)
 {
+    dirty_pause(vm->options.memory->machine);
     gate_pause(vm);
 }
 
 void mv_vm_resume(struct mv_vm *vm)
 {
+    dirty_resume(vm->options.memory->machine); /* before the guest writes again */
     gate_resume(vm);
 }
 

@@ -126,6 +126,21 @@ static int set_slot(struct accel_vm *vm, const struct kvm_userspace_memory_regio
     return result_of(ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, slot));
 }
 
+static int get_dirty_log(struct accel_vm *vm, const struct kvm_dirty_log *log)
+{
+    return result_of(ioctl(vm->vm_fd, KVM_GET_DIRTY_LOG, log));
+}
+
+static int clear_dirty_log(struct accel_vm *vm, const struct kvm_clear_dirty_log *log)
+{
+    return result_of(ioctl(vm->vm_fd, KVM_CLEAR_DIRTY_LOG, log));
+}
+
+static bool dirty_log_is_manual(const struct accel_vm *vm)
+{
+    return vm->manual_dirty_log;
+}
+
 static void vm_counters(struct accel_vm *vm, accel_counter_fn *each, void *opaque)
 {
     kvm_stats_read(&vm->stats, each, opaque);
@@ -180,6 +195,9 @@ const struct accel accel_kvm = {
     .has_readonly_slots = has_readonly_slots,
     .paging = paging,
     .set_slot = set_slot,
+    .get_dirty_log = get_dirty_log,
+    .clear_dirty_log = clear_dirty_log,
+    .dirty_log_is_manual = dirty_log_is_manual,
     .vm_counters = vm_counters,
     .vcpu_create = kvm_vcpu_create,
     .vcpu_destroy = kvm_vcpu_destroy,

@@ -29,6 +29,17 @@ static int reserve_pages(const struct accel_vm *vm, struct mv_error *err)
     return 0;
 }
 
+/* With it the log is cleared when somebody takes it, page by page, and not for all that was asked for. */
+static bool enable_manual_dirty_log(const struct accel_vm *vm)
+{
+    struct kvm_enable_cap cap = {
+        .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+        .args = {KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE},
+    };
+    return (kvm_capability(vm->kvm_fd, cap.cap) & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) != 0 &&
+           ioctl(vm->vm_fd, KVM_ENABLE_CAP, &cap) == 0;
+}
+
 static int fill(struct accel_vm *vm, struct mv_error *err)
 {
     vm->kvm_fd = kvm_open(err);
@@ -49,6 +60,7 @@ static int fill(struct accel_vm *vm, struct mv_error *err)
     vm->run_size = (size_t)run_size;
     vm->max_slots = (unsigned)kvm_capability(vm->kvm_fd, KVM_CAP_NR_MEMSLOTS);
     vm->readonly_slots = kvm_capability(vm->kvm_fd, KVM_CAP_READONLY_MEM) != 0;
+    vm->manual_dirty_log = enable_manual_dirty_log(vm);
     int rc = kvm_stats_open(&vm->stats, vm->vm_fd);
     if (rc < 0) {
         return error_host(err, rc, "/dev/kvm", "/dev/kvm: its statistics of the VM cannot be had");
