@@ -11,6 +11,7 @@
 #include <memvirt/block.h>
 #include <memvirt/board.h>
 #include <memvirt/dirty.h>
+#include <memvirt/discard.h>
 #include <memvirt/explain.h>
 #include <memvirt/image.h>
 #include <memvirt/iommu.h>

@@ -4,59 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/membarrier.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 uint64_t os_page_size(void)
 {
     return (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-int os_map_anonymous(uint64_t size_bytes, void **ret)
-{
-    if (size_bytes > PTRDIFF_MAX) {
-        return -ENOMEM;
-    }
-    void *p = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) {
-        return -errno;
-    }
-    *ret = p;
-    return 0;
-}
-
-int os_map_memfd(const char *name, uint64_t size_bytes, void **ret, int *ret_fd)
-{
-    if (size_bytes > PTRDIFF_MAX) {
-        return -ENOMEM;
-    }
-    int fd = memfd_create(name, MFD_CLOEXEC);
-    if (fd < 0) {
-        return -errno;
-    }
-    int rc = 0;
-    void *p = MAP_FAILED;
-    if (ftruncate(fd, (off_t)size_bytes) < 0) {
-        rc = -errno;
-    } else {
-        p = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-        if (p == MAP_FAILED) {
-            rc = -errno;
-        }
-    }
-    if (rc < 0) {
-        close(fd);
-        return rc;
-    }
-    *ret = p;
-    *ret_fd = fd;
-    return 0;
-}
-
-void os_unmap(void *address, uint64_t size_bytes)
-{
-    munmap(address, size_bytes);
 }
 
 static int membarrier(int command)

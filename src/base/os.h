@@ -11,12 +11,6 @@
 /* Of the host's base pages, in bytes. */
 uint64_t os_page_size(void);
 
-/* Zeroed private memory, reserved but not committed (overcommit permitting). */
-int os_map_anonymous(uint64_t size_bytes, void **ret);
-/* The same from a new memfd, shared. */
-int os_map_memfd(const char *name, uint64_t size_bytes, void **ret, int *ret_fd);
-void os_unmap(void *address, uint64_t size_bytes);
-
 /*
  * A full memory barrier in every running thread of the process: what lets the other side of a race do without one.
  * Prepare first, at least once; it fails where the host has no membarrier(2). Any thread.

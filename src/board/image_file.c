@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/os.h"
+#include "base/os_map.h"
 
 static void name_from_path(char name[IMAGE_NAME_SIZE], const char *path)
 {
@@ -67,7 +68,10 @@ static int map_file(struct image_file *file, struct mv_error *err)
     }
     file->size_bytes = (uint64_t)st.st_size;
     void *bytes;
-    rc = os_map_anonymous(file->size_bytes, &bytes);
+    rc = os_map(
+        &(struct os_map_request){
+            .size_bytes = file->size_bytes, .align_bytes = os_page_size(), .fd = -1, .noreserve = true},
+        &bytes);
     if (rc < 0) {
         return error_host(err, rc, file->name, "%s: no memory for its %" PRIu64 " bytes", file->name,
                           file->size_bytes);
@@ -95,7 +99,7 @@ int image_file_open(const char *path, struct image_file *ret, struct mv_error *e
 
 void image_file_close(struct image_file *file)
 {
-    os_unmap(file->bytes, file->size_bytes);
+    os_map_end(file->bytes, file->size_bytes);
     close(file->fd);
 }
 

@@ -37,6 +37,7 @@ int mv_machine_create(struct mv_machine **ret, struct mv_error *err)
     CDS_INIT_LIST_HEAD(&machine->spaces);
     CDS_INIT_LIST_HEAD(&machine->listeners);
     CDS_INIT_LIST_HEAD(&machine->deferred);
+    block_table_init(&machine->blocks);
     atomic_init(&machine->refs, 1);
     *ret = machine;
     return 0;
@@ -54,6 +55,7 @@ void machine_put(struct mv_machine *machine)
         return;
     }
     undo_destroy(machine->undo);
+    block_table_finish(&machine->blocks);
     pthread_mutex_destroy(&machine->control);
     free(machine);
 }

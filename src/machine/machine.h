@@ -14,6 +14,8 @@
 #include <stdatomic.h>
 #include <urcu/list.h>
 
+#include "machine/block_table.h"
+
 struct mv_region;
 struct undo_log;
 
@@ -34,6 +36,7 @@ struct mv_machine {
     uint64_t order_clock;       /* see struct region_state */
     struct cds_list_head flats; /* what the spaces show */
     struct cds_list_head spaces;
+    struct block_table blocks;
     struct cds_list_head listeners; /* ascending priority, of equals the earliest first */
     struct cds_list_head deferred;  /* regions, by their deferred_link: see region_put_deferred */
     struct undo_log *undo;
