@@ -21,7 +21,9 @@ enum {
 };
 
 #define IER_BITS 0x0f
+#define IER_TRANSMITTER 0x02
 #define IIR_NONE_PENDING 0x01
+#define IIR_TRANSMITTER 0x02
 #define IIR_FIFO_ENABLED 0xc0
 #define FCR_FIFO_ENABLE 0x01
 #define LCR_DLAB 0x80
@@ -48,6 +50,7 @@ struct serial {
     uint8_t divisor_low;
     uint8_t divisor_high;
     uint8_t ier;
+    bool transmitter_pending; /* empty, and IIR has not said so yet; IER decides whether it says so */
     uint8_t fcr;
     uint8_t lcr;
     uint8_t mcr;
@@ -69,13 +72,24 @@ static uint8_t modem_status(const struct serial *serial)
     return (uint8_t)status;
 }
 
+static bool is_pending(const struct serial *serial)
+{
+    return serial->transmitter_pending && (serial->ier & IER_TRANSMITTER);
+}
+
+static uint8_t interrupt_id(const struct serial *serial)
+{
+    const unsigned fifo = serial->fcr & FCR_FIFO_ENABLE ? IIR_FIFO_ENABLED : 0U;
+    return (uint8_t)(fifo | (is_pending(serial) ? IIR_TRANSMITTER : IIR_NONE_PENDING));
+}
+
 static uint8_t register_value(const struct serial *serial, uint64_t offset)
 {
     const bool dlab = serial->lcr & LCR_DLAB;
     switch (offset) {
     case REG_DATA: return dlab ? serial->divisor_low : 0;
     case REG_IER: return dlab ? serial->divisor_high : serial->ier;
-    case REG_IIR: return serial->fcr & FCR_FIFO_ENABLE ? IIR_NONE_PENDING | IIR_FIFO_ENABLED : IIR_NONE_PENDING;
+    case REG_IIR: return interrupt_id(serial);
     case REG_LCR: return serial->lcr;
     case REG_MCR: return serial->mcr;
     case REG_LSR: return LSR_THRE | LSR_TEMT;
@@ -93,6 +107,9 @@ static enum mv_result serial_read(void *opaque, uint64_t offset, unsigned size_b
     struct serial *serial = opaque;
     pthread_mutex_lock(&serial->lock);
     *ret_value = register_value(serial, offset);
+    if (offset == REG_IIR && is_pending(serial)) {
+        serial->transmitter_pending = false; /* now it has been said */
+    }
     pthread_mutex_unlock(&serial->lock);
     return MV_OK;
 }
@@ -104,6 +121,7 @@ static bool register_set(struct serial *serial, uint64_t offset, uint8_t byte)
     switch (offset) {
     case REG_DATA:
         if (!dlab) {
+            serial->transmitter_pending = true; /* the byte is out, and it is empty again */
             return !(serial->mcr & MCR_LOOPBACK);
         }
         serial->divisor_low = byte;
@@ -112,6 +130,7 @@ static bool register_set(struct serial *serial, uint64_t offset, uint8_t byte)
         if (dlab) {
             serial->divisor_high = byte;
         } else {
+            serial->transmitter_pending |= byte & ~serial->ier & IER_TRANSMITTER;
             serial->ier = byte & IER_BITS;
         }
         break;

@@ -3,8 +3,8 @@
  * A 16550 serial port as far as a polled console needs it: registers that read back as a driver's probe expects,
  * and a transmitter that is always ready.
  *
- * Missing: input (LSR never says "data ready"), every interrupt (IER is storage, IIR always says "none pending"),
- * and time (a byte is out as soon as it is written, whatever the divisor).
+ * Missing: input (LSR never says "data ready"), every interrupt (IIR says that the transmitter would like one, and
+ * nobody is told), and time (a byte is out as soon as it is written, whatever the divisor).
  */
 #ifndef DEV_SERIAL_H
 #define DEV_SERIAL_H

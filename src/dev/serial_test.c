@@ -69,7 +69,26 @@ static void ier_keeps_its_four_bits(void **state)
     struct fixture *f = *state;
     rig_write(&f->rig, 1, 1, 0xff);
     assert_int_equal(rig_read(&f->rig, 1, 1), 0x0f);
-    assert_int_equal(rig_read(&f->rig, 2, 1), 0x01); /* all enabled, none pending */
+}
+
+/* How a driver's probe finds out that this is a UART; "Interrupt Identification Register" of the data sheet. */
+static void iir_says_that_the_transmitter_is_empty(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(rig_read(&f->rig, 2, 1), 0x01);
+    rig_write(&f->rig, 1, 1, 0x02);
+    assert_int_equal(rig_read(&f->rig, 2, 1), 0x02);
+    assert_int_equal(rig_read(&f->rig, 2, 1), 0x01); /* reading takes it back */
+    rig_write(&f->rig, 1, 1, 0x03);
+    assert_int_equal(rig_read(&f->rig, 2, 1), 0x01); /* it was enabled before */
+    rig_write(&f->rig, 0, 1, 'x');
+    assert_int_equal(rig_read(&f->rig, 2, 1), 0x02); /* the byte is out */
+    assert_int_equal(rig_read(&f->rig, 2, 1), 0x01);
+    rig_write(&f->rig, 0, 1, 'x');
+    rig_write(&f->rig, 1, 1, 0x00);
+    assert_int_equal(rig_read(&f->rig, 2, 1), 0x01);
+    rig_write(&f->rig, 1, 1, 0x02);
+    assert_int_equal(rig_read(&f->rig, 2, 1), 0x02);
 }
 
 static void iir_tells_of_the_fifo(void **state)
@@ -125,6 +144,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(dlab_shows_the_divisor, setup, teardown),
         cmocka_unit_test_setup_teardown(ier_keeps_its_four_bits, setup, teardown),
         cmocka_unit_test_setup_teardown(iir_tells_of_the_fifo, setup, teardown),
+        cmocka_unit_test_setup_teardown(iir_says_that_the_transmitter_is_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(scratch_register_is_storage, setup, teardown),
         cmocka_unit_test_setup_teardown(loopback_wires_modem_outputs_to_inputs_and_prints_nothing, setup,
                                         teardown),

@@ -29,6 +29,7 @@ def reaches_its_end(name):
     contains(console.splitlines()[0], 'SeaBIOS (version')
     contains(console, 'Found QEMU fw_cfg')
     contains(console, 'PCI: init bdf=00:01.3 id=8086:7113')
+    contains(console, 'Found 1 serial ports')
     contains(console, 'PS2 keyboard initialized')
     equal(console.splitlines()[-1], 'No bootable device.')
 
