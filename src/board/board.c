@@ -8,6 +8,7 @@
 #include "base/addr.h"
 #include "base/error.h"
 #include "dev/apic.h"
+#include "dev/fw_cfg_dma.h"
 
 #define RAM_MIN_BYTES (64 * KIB)
 
@@ -27,6 +28,9 @@ static int build_spaces(struct build *build, struct mv_error *err)
     if (rc == 0 && build->smm) {
         rc = mv_space_create(build->machine, "cpu-smm-0", build->smm, &build->board->smm, err);
     }
+    if (rc == 0 && build->board->fw_cfg_dma) {
+        fw_cfg_dma_connect(build->board->fw_cfg_dma, build->board->memory);
+    }
     return rc;
 }
 
@@ -40,6 +44,11 @@ static int build_all(struct build *build, struct mv_error *err)
 
 static void drop_spaces(struct mv_board *board)
 {
+    if (board->fw_cfg_dma) {
+        fw_cfg_dma_connect(board->fw_cfg_dma, NULL);
+        mv_region_put(board->fw_cfg_dma);
+        board->fw_cfg_dma = NULL;
+    }
     mv_space_destroy(board->smm);
     mv_space_destroy(board->io);
     mv_space_destroy(board->memory);

@@ -28,7 +28,8 @@ struct mv_board {
 
     struct mv_space *memory;
     struct mv_space *io;
-    struct mv_space *smm; /* what a processor in system management mode sees; NULL on boards without */
+    struct mv_region *fw_cfg_dma; /* a reference, of what copies to `memory`; NULL: none */
+    struct mv_space *smm;         /* what a processor in system management mode sees; NULL on boards without */
 };
 
 /* What the building steps share. The regions are this struct's references; the finished spaces have their own. */

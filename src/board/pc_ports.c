@@ -6,6 +6,7 @@
 #include "board/pc.h"
 #include "dev/empty_ports.h"
 #include "dev/fw_cfg.h"
+#include "dev/fw_cfg_dma.h"
 #include "dev/i8042.h"
 #include "dev/latch.h"
 #include "dev/pci.h"
@@ -21,6 +22,7 @@
 #define RESET_PORT 0xcf9
 #define OVER_PCI_INDEX 1
 #define PIIX_DEVICE 1
+#define FW_CFG_DMA_PORT 0x514
 
 static const struct build_names names = {
     .debugcon = "isa-debugcon",
@@ -243,11 +245,15 @@ static int add_fw_cfg(struct build *build, struct mv_error *err)
     if (rc == 0) {
         rc = fw_cfg_add_file(fw_cfg, "etc/boot-fail-wait", never, sizeof never, err);
     }
+    if (rc == 0) {
+        rc = fw_cfg_dma_create(build->machine, "fwcfg.dma", fw_cfg, &build->board->fw_cfg_dma, err);
+    }
     if (rc < 0) {
         mv_region_put(fw_cfg);
         return rc;
     }
-    return build_place(build->ports, FW_CFG_PORT, fw_cfg, err);
+    rc = build_place(build->ports, FW_CFG_PORT, fw_cfg, err);
+    return rc < 0 ? rc : mv_region_add(build->ports, FW_CFG_DMA_PORT, build->board->fw_cfg_dma, 0, err);
 }
 
 int pc_build_ports(struct build *build, const struct pc_bus *bus, struct mv_error *err)

@@ -11,7 +11,8 @@
 
 #define OFFSET_SELECTOR 0
 #define OFFSET_DATA 1
-#define ID_TRADITIONAL 0x01 /* selector and data port; the bit for DMA is not set */
+#define ID_TRADITIONAL 0x01 /* selector and data port */
+#define ID_DMA 0x02
 
 /* The directory, all big-endian: how many files there are, then of each size, key, nothing, and the name. */
 #define DIRECTORY_COUNT_BYTES 4
@@ -54,6 +55,12 @@ static uint8_t next_byte(struct fw_cfg *fw_cfg)
     return item && fw_cfg->position < item->length ? item->bytes[fw_cfg->position++] : 0;
 }
 
+static void item_select(struct fw_cfg *fw_cfg, uint16_t key)
+{
+    fw_cfg->selected = key;
+    fw_cfg->position = 0;
+}
+
 static enum mv_result fw_cfg_read(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
                                   struct mv_attrs attrs)
 {
@@ -80,8 +87,7 @@ static enum mv_result fw_cfg_write(void *opaque, uint64_t offset, unsigned size_
     struct fw_cfg *fw_cfg = opaque;
     if (offset == OFFSET_SELECTOR && size_bytes == 2) {
         pthread_mutex_lock(&fw_cfg->lock);
-        fw_cfg->selected = (uint16_t)value;
-        fw_cfg->position = 0;
+        item_select(fw_cfg, (uint16_t)value);
         pthread_mutex_unlock(&fw_cfg->lock);
     }
     return MV_OK; /* items cannot be written */
@@ -226,6 +232,44 @@ int fw_cfg_add_file(struct mv_region *region, const char *name, const void *byte
     int rc = file_add(fw_cfg, name, bytes, length, err);
     pthread_mutex_unlock(&fw_cfg->lock);
     return rc;
+}
+
+void fw_cfg_select(struct mv_region *region, uint16_t key)
+{
+    struct fw_cfg *fw_cfg = mv_region_opaque(region);
+    pthread_mutex_lock(&fw_cfg->lock);
+    item_select(fw_cfg, key);
+    pthread_mutex_unlock(&fw_cfg->lock);
+}
+
+void fw_cfg_take(struct mv_region *region, uint8_t *ret_bytes, size_t length)
+{
+    struct fw_cfg *fw_cfg = mv_region_opaque(region);
+    pthread_mutex_lock(&fw_cfg->lock);
+    for (size_t i = 0; i < length; i++) {
+        ret_bytes[i] = next_byte(fw_cfg);
+    }
+    pthread_mutex_unlock(&fw_cfg->lock);
+}
+
+void fw_cfg_skip(struct mv_region *region, size_t length)
+{
+    struct fw_cfg *fw_cfg = mv_region_opaque(region);
+    pthread_mutex_lock(&fw_cfg->lock);
+    const struct item *item = item_lookup(fw_cfg, fw_cfg->selected);
+    if (item) {
+        const size_t rest = item->length - fw_cfg->position;
+        fw_cfg->position += length < rest ? length : rest;
+    }
+    pthread_mutex_unlock(&fw_cfg->lock);
+}
+
+void fw_cfg_say_dma(struct mv_region *region)
+{
+    struct fw_cfg *fw_cfg = mv_region_opaque(region);
+    pthread_mutex_lock(&fw_cfg->lock);
+    item_lookup(fw_cfg, FW_CFG_ID)->bytes[0] |= ID_DMA;
+    pthread_mutex_unlock(&fw_cfg->lock);
 }
 
 static int add_number(struct mv_region *region, uint16_t key, uint64_t value, size_t length, struct mv_error *err)

@@ -4,7 +4,7 @@
  * guest writes an item's key to the selector, which rewinds it, and reads the item from the data port byte by
  * byte.
  *
- * Missing: DMA (the ID says so) and writing items.
+ * Missing: writing items. DMA is in fw_cfg_dma.h; without it the ID says that there is none.
  */
 #ifndef DEV_FW_CFG_H
 #define DEV_FW_CFG_H
@@ -42,6 +42,13 @@ int fw_cfg_add(struct mv_region *region, uint16_t key, const void *bytes, size_t
  */
 int fw_cfg_add_file(struct mv_region *region, const char *name, const void *bytes, size_t length,
                     struct mv_error *err);
+
+/* What the selector and the data port do, for another interface to the same items. Any thread. */
+void fw_cfg_select(struct mv_region *region, uint16_t key);
+void fw_cfg_take(struct mv_region *region, uint8_t *ret_bytes, size_t length);
+void fw_cfg_skip(struct mv_region *region, size_t length);
+/* Say in the ID that there is DMA. */
+void fw_cfg_say_dma(struct mv_region *region);
 
 /* As fw_cfg_add(), for a number, which the guest finds in little-endian order. */
 int fw_cfg_add_u16(struct mv_region *region, uint16_t key, uint16_t value, struct mv_error *err);

@@ -27,7 +27,7 @@ def boot(*options, name='bios-256k.bin'):
 def reaches_its_end(name):
     console = boot(name=name)['console']
     contains(console.splitlines()[0], 'SeaBIOS (version')
-    contains(console, 'Found QEMU fw_cfg')
+    contains(console, 'QEMU fw_cfg DMA interface supported')
     contains(console, 'PCI: init bdf=00:01.3 id=8086:7113')
     contains(console, 'Found 1 serial ports')
     contains(console, 'PS2 keyboard initialized')

@@ -16,7 +16,7 @@ import tap  # noqa: E402
 QEMU = 'qemu-system-x86_64'
 TIMEOUT = 60
 # What QEMU's board has and ours does not: in the I/O space, bare ports take their place.
-NOT_OURS = {'acpi-cpu-hotplug', 'acpi-pci-hotplug', 'fdc', 'fwcfg.dma', 'ide', 'kvmvapic', 'pm-smbus', 'vmport'}
+NOT_OURS = {'acpi-cpu-hotplug', 'acpi-pci-hotplug', 'fdc', 'ide', 'kvmvapic', 'pm-smbus', 'vmport'}
 VGA_PORTS = {'vga', 'vbe'}
 LINE = re.compile(r'  ([0-9a-f]{16})-([0-9a-f]{16}) \((?:prio -?\d+, )?([a-z/]+)\): (\S+)(?: @([0-9a-f]{16}))?( .*)?$')
 
