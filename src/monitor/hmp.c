@@ -215,7 +215,7 @@ void hmp_line(struct session *session, const char *line, struct text *out)
 void hmp_add_crlf(struct text *out, const struct text *text)
 {
     const char *at = text->bytes;
-    const char *end = at + text->length;
+    const char *end = text->length > 0 ? at + text->length : at; /* without any, there are no bytes to point to */
     while (at < end) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         text_add(out, at, (size_t)((newline ? newline : end) - at));
@@ -249,8 +249,8 @@ static void finish_line(struct hmp *hmp, struct text *out)
 {
     struct text printed;
     text_init(&printed, COMMAND_TEXT_MAX);
-    text_add(&hmp->line, "", 1);
-    if (hmp->too_long || hmp->line.overflowed) {
+    text_add(&hmp->line, "", 1); /* it has to fit too */
+    if (hmp->line.overflowed) {
         text_print(&printed, "the line is longer than %zu bytes\n", HMP_LINE_MAX - 1);
     } else {
         hmp_line(&hmp->session, hmp->line.bytes, &printed);
@@ -269,18 +269,13 @@ static void finish_line(struct hmp *hmp, struct text *out)
         text_print(out, HMP_PROMPT);
     }
     text_finish(&hmp->line);
-    hmp->too_long = false;
 }
 
 size_t hmp_take(struct hmp *hmp, const char *bytes, size_t length, struct text *out)
 {
     const char *newline = memchr(bytes, '\n', length);
     size_t part = newline ? (size_t)(newline - bytes) : length;
-    if (false) {
-        hmp->too_long = true;
-    } else if (!hmp->too_long) {
-        text_add(&hmp->line, bytes, part);
-    }
+    text_add(&hmp->line, bytes, part); /* what is beyond the limit is not kept */
     if (newline) {
         finish_line(hmp, out);
         part++;

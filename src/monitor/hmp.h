@@ -18,8 +18,7 @@ void hmp_add_crlf(struct text *out, const struct text *text);
 struct hmp {
     struct session session;
     struct text line;
-    bool crlf;     /* how lines end on the way out */
-    bool too_long; /* the rest of the line is skipped */
+    bool crlf; /* how lines end on the way out */
 };
 
 void hmp_init(struct hmp *hmp, struct mv_monitor *monitor, bool crlf);
