@@ -206,7 +206,7 @@ static bool serve(struct channel *channel)
     bool input_used = channel->input_begin == channel->input_end;
     short in = input_used && !channel->at_end && queued(channel) < CHANNEL_QUEUE_FULL ? POLLIN : 0;
     short out = queued(channel) > 0 ? POLLOUT : 0;
-    if (channel->at_end && input_used && !out) {
+    if (channel->at_end && !out) {
         return false;
     }
     struct pollfd fds[3] = {

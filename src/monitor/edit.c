@@ -115,7 +115,8 @@ static void loop(struct channel *channel, EditLine *edit, History *lines)
     HistEvent event;
     int length;
     const char *line;
-    while (!atomic_load(&channel->ending) && (line = el_gets(edit, &length)) && length > 0) {
+    while (!atomic_load(&channel->ending) && !atomic_load(&channel->monitor->quitting) &&
+           (line = el_gets(edit, &length)) && length > 0) {
         if (!is_blank(line) && (size_t)length < HMP_LINE_MAX) {
             history(lines, &event, H_ENTER, line);
             do_line(channel, line);

@@ -81,6 +81,10 @@ static void test_limits(void **state)
     strcpy(text + FRAME_DEPTH_MAX + 1, "]]]\n{}");
     frames(text, strlen(text), 100, got, sizeof got);
     assert_string_equal(got, "!|{}|");
+    memset(text, '[', FRAME_DEPTH_MAX);
+    memset(text + FRAME_DEPTH_MAX, ']', FRAME_DEPTH_MAX);
+    frames(text, 2 * FRAME_DEPTH_MAX, 100, got, sizeof got);
+    assert_int_equal(strlen(got), 2 * FRAME_DEPTH_MAX + 1);
     memset(text, 'x', FRAME_BYTES_MAX + 10);
     strcpy(text + FRAME_BYTES_MAX + 10, "\n{}");
     frames(text, strlen(text), 4096, got, sizeof got);

@@ -56,6 +56,48 @@ static void test_lines(void **state)
     end(&rig, monitor);
 }
 
+/* Two neighbours in virtual memory are far apart, and in the wrong order, in physical: 0x7000 and 0x3000. */
+static void test_pages_apart(void **state)
+{
+    (void)state;
+    need_kvm("test_pages_apart");
+    static const uint64_t tables[4] = {0x10000, 0x11000, 0x12000, 0x13000};
+    static const uint64_t pages[2] = {0x7000, 0x3000};
+    struct rig rig;
+    struct kvm_sregs sregs;
+    rig_init(&rig, 1, count_up, sizeof count_up);
+    for (unsigned level = 0; level < 3; level++) {
+        uint64_t entry = tables[level + 1] | 7;
+        mv_space_write(rig.memory, mv_gpa(tables[level]), &entry, 8, MV_ATTRS_NONE);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t entry = pages[i] | 7;
+        uint64_t mark = 0x1111111111111111 * (i + 1);
+        mv_space_write(rig.memory, mv_gpa(tables[3] + 8 * i), &entry, 8, MV_ATTRS_NONE);
+        mv_space_write(rig.memory, mv_gpa(pages[i] + (i ? 0 : 0xff8)), &mark, 8, MV_ATTRS_NONE);
+    }
+    struct mv_vcpu *vcpu = mv_vm_vcpu(rig.vm, 0);
+    assert_int_equal(mv_vcpu_get_sregs(vcpu, &sregs, NULL), 0);
+    sregs.cr0 |= 0x80000001;
+    sregs.cr4 |= 0x20;
+    sregs.efer |= 0x500;
+    sregs.cr3 = tables[0];
+    sregs.cs.l = 1;
+    sregs.cs.db = 0;
+    assert_int_equal(mv_vcpu_set_sregs(vcpu, &sregs, NULL), 0);
+    struct mv_monitor *monitor = make_monitor(&rig, false);
+    says(monitor, "x /2xg 0xff8", "0000000000000ff8: 0x1111111111111111 0x2222222222222222\n");
+    says(monitor, "x /4xw 0xffc", "0000000000000ffc: 0x11111111 0x22222222 0x22222222 0x00000000\n");
+    says(monitor, "x /3xg 0x1ff0",
+         "0000000000001ff0: 0x0000000000000000 0x0000000000000000\n"
+         "0000000000002000: Cannot access memory\n");
+    says(monitor, "x /2xg 0x1ff8", "0000000000001ff8: Cannot access memory\n");
+    says(monitor, "gva2gpa 0x1234", "gpa: 0x3234\n");
+    says(monitor, "gva2gpa 0x2000", "Unmapped\n");
+    mv_monitor_destroy(monitor);
+    rig_finish(&rig);
+}
+
 struct user {
     struct mv_monitor *monitor;
     const char *const *lines;
@@ -167,9 +209,8 @@ static void test_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_many_at_once),
-        cmocka_unit_test(test_ends_with_clients),
+        cmocka_unit_test(test_lines),        cmocka_unit_test(test_pages_apart),
+        cmocka_unit_test(test_many_at_once), cmocka_unit_test(test_ends_with_clients),
         cmocka_unit_test(test_addresses),
     };
     return cmocka_run_group_tests_name("monitor", tests, NULL, NULL);

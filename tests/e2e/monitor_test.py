@@ -300,6 +300,8 @@ def standard_input_and_output():
 @test
 def a_terminal_has_editing_and_history():
     need_kvm()
+    if b'libedit.so' not in open(MEMVIRT, 'rb').read():
+        raise Skip('built without libedit')
     pid, fd = pty.fork()
     if pid == 0:
         os.environ['TERM'] = 'vt100'
@@ -308,7 +310,7 @@ def a_terminal_has_editing_and_history():
 
     def expect(part):
         nonlocal seen
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + 5
         while part not in seen:
             if not select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
                 raise AssertionError('%r is not in %r' % (part, seen))
@@ -320,10 +322,8 @@ def a_terminal_has_editing_and_history():
         expect(b'VM status: running')
         expect(PROMPT)
         os.write(fd, b'\x1b[A\r')
-        try:
-            expect(b'VM status: running')
-        except AssertionError:
-            raise Skip('built without libedit') if b'\x1b' in seen else None
+        expect(b'info status')
+        expect(b'VM status: running')
         expect(PROMPT)
         os.write(fd, b'quit\r')
         _, status = os.waitpid(pid, 0)
@@ -511,6 +511,35 @@ def socat_works():
 
 
 @test
+def the_end_of_the_input_is_not_the_end_of_the_answers():
+    with monitored(qmp=False) as (process, path, _):
+        connection = connect(path)
+        connection.sendall(b'xp /4096xb 0\n' * 200)
+        connection.shutdown(socket.SHUT_WR)
+        time.sleep(0.5)
+        got = b''
+        while True:
+            more = connection.recv(1 << 20)
+            if not more:
+                break
+            got += more
+        equal(got.count(PROMPT), 201)
+
+
+@test
+def what_was_asked_before_the_end_is_answered():
+    """More than a socket keeps, asked for by one client; another one quits; then the first begins to read."""
+    with monitored(qmp=False) as (process, path, _):
+        first = Hmp(path)
+        first.socket.sendall(b'xp /65536xb 0\n')
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        equal(first.until_prompt().count('\n'), 8192)
+        equal(process.wait(PATIENCE), 143)
+
+
+@test
 def qmp_shell_works():
     """QEMU's own client, where python3 has it (pip: qemu.qmp)."""
     shell = shutil.which('qmp-shell')
@@ -546,7 +575,8 @@ def who_never_reads_holds_up_nobody():
         for _ in range(200):
             qmp('stop')
             qmp('cont')
-        if memory_kib(process) - before > 64 << 10:
+        time.sleep(2)
+        if memory_kib(process) - before > 16 << 10:
             raise AssertionError('%d KiB more' % (memory_kib(process) - before))
         # Nor does one that gets more events than it reads.
         idle.close()
@@ -555,7 +585,7 @@ def who_never_reads_holds_up_nobody():
             hmp.socket.sendall(b'stop\ncont\n')
             hmp.until_prompt()
         until(lambda: hmp('info status') == 'VM status: running\r\n', 'all is done')
-        if memory_kib(process) - before > 64 << 10:
+        if memory_kib(process) - before > 16 << 10:
             raise AssertionError('%d KiB more' % (memory_kib(process) - before))
         hmp.socket.sendall(b'quit\n')
         equal(process.wait(PATIENCE), 0)
