@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "machine/region.h"
 #include "monitor/command.h"
 
 /* --- info mtree
@@ -61,51 +60,27 @@ int map_mtree(struct session *session, const struct value *arguments, struct val
 /* --- info ramblock
  * ---------------------------------------------------------------------------------------------- */
 
-static struct value *block_value(const struct mv_block_info *info, uint64_t offset)
+static struct value *block_value(const struct mv_block *block)
 {
-    struct value *block = value_with(value_object(), "name", value_text(info->name));
-    block = value_with(block, "page-size", value_number(info->page_size_bytes));
-    block = value_with(block, "offset", value_address(offset));
-    block = value_with(block, "used", value_number(info->size_bytes));
-    block = value_with(block, "total", value_number(info->size_bytes));
-    return value_with(block, "hva", value_address(info->hva.raw));
+    struct mv_block_info info;
+    mv_block_info(block, &info);
+    struct value *value = value_with(value_object(), "name", value_text(info.id ? info.id : info.name));
+    value = value_with(value, "page-size", value_number(info.page_size_bytes));
+    value = value_with(value, "offset", value_address(info.ram_offset));
+    value = value_with(value, "used", value_number(info.size_bytes));
+    value = value_with(value, "total", value_number(info.max_size_bytes));
+    return value_with(value, "hva", value_address(info.hva.raw));
 }
 
-static bool listed(const struct value *blocks, uint64_t hva)
-{
-    for (size_t i = 0; blocks && i < blocks->many.count; i++) {
-        if (value_number_at(blocks->many.items[i].value, "hva") == hva) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* TODO(blocks): mv_block_next() as soon as it is there; until then the blocks that the memory space shows. */
 int map_blocks(struct session *session, const struct value *arguments, struct value **ret, struct mv_error *err)
 {
     (void)arguments;
     (void)err;
-    const struct mv_view *view = mv_space_view(mv_vm_memory(session->monitor->options.vm));
+    struct mv_machine *machine = session->monitor->options.machine;
     struct value *blocks = value_list();
-    struct mv_section section;
-    uint64_t at = 0;
-    uint64_t offset = 0;
-    while (blocks && mv_view_next(view, mv_gpa(at), &section)) {
-        if (section.hva.raw != 0) {
-            struct mv_block_info info;
-            mv_block_info(section.region->ram.block, &info);
-            if (!listed(blocks, info.hva.raw)) {
-                blocks = value_with_item(blocks, block_value(&info, offset));
-                offset += info.size_bytes;
-            }
-        }
-        at = section.range.last + 1;
-        if (at == 0) {
-            break;
-        }
+    for (struct mv_block *b = mv_block_next(machine, NULL); b; b = mv_block_next(machine, b)) {
+        blocks = blocks ? value_with_item(blocks, block_value(b)) : NULL;
     }
-    mv_view_release(view);
     *ret = blocks;
     return 0;
 }

@@ -414,7 +414,8 @@ def a_value_tree_for_programs():
         text = qmp('x-query-ramblock')['human-readable-text']
         equal(hmp('info ramblock').replace('\r', ''), text)
         for block in qmp('x-query-blocks'):
-            contains(text, block['name'])
+            contains(text, '%24s    4 KiB  0x%016x 0x%016x 0x%016x\n' % (
+                block['name'], int(block['offset'], 16), block['used'], block['total']))
         qmp.refuses({'execute': 'x-gpa2hva', 'arguments': {'address': 0xd0000000}}, 'GenericError', 'is not RAM')
         qmp.refuses({'execute': 'x-gpa2hva', 'arguments': {'address': '12q'}}, 'GenericError', 'expected: integer')
         qmp.refuses({'execute': 'x-gpa2hva', 'arguments': {'address': -1}}, 'GenericError', 'expected: integer')
