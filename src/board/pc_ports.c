@@ -261,6 +261,6 @@ int pc_build_ports(struct build *build, const struct pc_bus *bus, struct mv_erro
     static build_step *const steps[] = {
         add_pics, add_pit, add_i8042, add_port92, add_dma, add_ignored, add_consoles, add_rtc, add_fw_cfg,
     };
-    int rc = add_pci(build, bus, err);
-    return rc < 0 ? rc : build_steps(build, steps, sizeof steps / sizeof steps[0], err);
+    int rc = build_steps(build, steps, sizeof steps / sizeof steps[0], err);
+    return rc < 0 ? rc : add_pci(build, bus, err); /* last: what PMBA maps is on top of its equals, as in QEMU */
 }

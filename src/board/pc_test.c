@@ -363,6 +363,25 @@ static void ports_are_where_the_documentation_says(void **state)
     close_board(&f);
 }
 
+/* Where it hides the DMA controller, as long as firmware has not set PMBA. */
+static void what_pmba_maps_is_on_top(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_board(&f, MIB);
+    struct mv_space *io = mv_board_io(f.board);
+    write_at(io, 0xcf8, 4, 0x80000b80);
+    write_at(io, 0xcfc, 1, 1);
+    const struct mv_view *view = mv_space_view(io);
+    struct mv_section section;
+    assert_true(mv_view_lookup(view, mv_gpa(0), &section));
+    assert_string_equal(mv_region_name(section.region), "acpi-evt");
+    assert_true(mv_view_lookup(view, mv_gpa(6), &section));
+    assert_string_equal(mv_region_name(section.region), "dma-chan");
+    mv_view_release(view);
+    close_board(&f);
+}
+
 static void both_consoles_print_in_order(void **state)
 {
     (void)state;
@@ -477,6 +496,7 @@ int main(void)
         cmocka_unit_test(without_a_bios_the_reset_vector_halts),
         cmocka_unit_test(bad_options_are_refused),
         cmocka_unit_test(ports_are_where_the_documentation_says),
+        cmocka_unit_test(what_pmba_maps_is_on_top),
         cmocka_unit_test(both_consoles_print_in_order),
         cmocka_unit_test(cmos_tells_how_much_ram_there_is),
         cmocka_unit_test(fw_cfg_tells_where_ram_is),
