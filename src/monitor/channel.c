@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "monitor/edit.h"
+#include "vm/gate.h"
 
 /* As much as a pipe that poll(2) calls writable takes without waiting: stdout is not ours to make non-blocking. */
 #define WRITE_SIZE 4096
@@ -292,9 +293,6 @@ static void serve_stdio(struct channel *channel)
 static void *channel_thread(void *opaque)
 {
     struct channel *channel = opaque;
-    sigset_t all;
-    sigfillset(&all); /* they are the program's business, SIGPIPE above all */
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
     pthread_setname_np(pthread_self(), "mv-monitor");
     if (channel->listen_fd >= 0) {
         serve_sockets(channel);
@@ -319,7 +317,10 @@ static int open_channel(struct channel *channel, struct mv_error *err)
             return channel->listen_fd;
         }
     }
+    sigset_t before;
+    gate_block_signals(&before); /* for the thread to begin with: they are the application's business */
     int rc = -pthread_create(&channel->thread, NULL, channel_thread, channel);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc < 0 ? error_host(err, rc, channel->address.name, "%s: no thread can be made", channel->address.name)
                   : 0;
 }
