@@ -19,12 +19,19 @@
  * log_clear, and log_global_*, which is told to every listener of the machine, are no part of a commit, nor is
  * anything begun for them.
  *
+ * Eventfds (ioeventfd.h) are told after prepare, in order of address: first eventfd_del for those that went, then
+ * eventfd_add for those that came. The former go to the lowest priority first, the latter to the highest, as in
+ * QEMU. If one is refused, what was told is told the other way round, and all get abort. Where only eventfds
+ * changed there is no begin, no prepare, no commit and no abort. A listener that comes late hears of those that
+ * are there.
+ *
  * Callbacks run in the committing thread, inside the transaction: they may read spaces, and must not edit the tree
  * (edits return -EBUSY).
  */
 #ifndef MEMVIRT_LISTENER_H
 #define MEMVIRT_LISTENER_H
 
+#include <memvirt/ioeventfd.h>
 #include <memvirt/space.h>
 
 MV_BEGIN_DECLS
@@ -53,6 +60,10 @@ struct mv_listener_ops {
     void (*log_global_stop)(void *opaque);
     /** After all were told to sync; ascending. */
     void (*log_global_after_sync)(void *opaque);
+    /** A write at `at->offset` of the space, which sets an eventfd. `fd` is the library's own descriptor of it,
+     * good until eventfd_del. @return 0 or a negative errno */
+    int (*eventfd_add)(void *opaque, const struct mv_ioeventfd *at, int fd, struct mv_error *err);
+    void (*eventfd_del)(void *opaque, const struct mv_ioeventfd *at, int fd);
     /** Do what can fail. On failure it must have undone its own part. @return 0 or a negative errno */
     int (*prepare)(void *opaque, struct mv_error *err);
     /** The views are published. Cannot fail. */

@@ -14,6 +14,7 @@
 #include <memvirt/discard.h>
 #include <memvirt/explain.h>
 #include <memvirt/image.h>
+#include <memvirt/ioeventfd.h>
 #include <memvirt/iommu.h>
 #include <memvirt/listener.h>
 #include <memvirt/machine.h>

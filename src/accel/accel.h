@@ -47,6 +47,8 @@ struct accel {
     int (*clear_dirty_log)(struct accel_vm *vm, const struct kvm_clear_dirty_log *log);
     /* Whether getting leaves the log as it is, so that it has to be cleared. */
     bool (*dirty_log_is_manual)(const struct accel_vm *vm);
+    /* KVM_IOEVENTFD. 0 or -errno; -ENOTSUP where there is none for such writes: they come as exits then. */
+    int (*ioeventfd)(struct accel_vm *vm, const struct kvm_ioeventfd *eventfd);
     /* Statistics of the VM as a whole. */
     void (*vm_counters)(struct accel_vm *vm, accel_counter_fn *each, void *opaque);
 

@@ -12,6 +12,24 @@ uint64_t os_page_size(void)
     return (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+int os_duplicate(int fd)
+{
+    int rc = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return rc < 0 ? -errno : rc;
+}
+
+void os_close(int fd)
+{
+    close(fd);
+}
+
+void os_event_set(int fd)
+{
+    const uint64_t one = 1;
+    ssize_t written = write(fd, &one, sizeof one); /* if its counter is full it is set already */
+    (void)written;
+}
+
 static int membarrier(int command)
 {
     return syscall(SYS_membarrier, command, 0, 0) < 0 ? -errno : 0;

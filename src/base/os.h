@@ -18,6 +18,12 @@ uint64_t os_page_size(void);
 int os_barrier_prepare(void);
 void os_barrier(void);
 
+/* A second descriptor of the same file, closed on exec. @return it, or -errno */
+int os_duplicate(int fd);
+void os_close(int fd);
+/* Add 1 to an eventfd. */
+void os_event_set(int fd);
+
 /* Where the host kernel has the page of an address: the answer of /proc/self/pagemap. */
 enum os_hpa_result {
     OS_HPA_OK,

@@ -67,6 +67,13 @@ static unsigned access_mmio(const struct access *a, const struct section *s, uin
     unsigned size = mmio_piece(s->region, offset, *length);
     uint64_t value;
     unsigned result;
+    if (s->watch && a->kind == ACCESS_WRITE) {
+        unsigned taken = ioeventfd_write(s, offset, a->from, *length, size);
+        if (taken > 0) {
+            *length = taken;
+            return MV_OK;
+        }
+    }
     *length = size;
     if (a->kind == ACCESS_READ) {
         result = mmio_read(s->region, offset, size, &value, a->attrs);
@@ -210,7 +217,7 @@ static inline void copy_simple(void *to, const void *from, size_t size)
 /* The other common case: a whole register of a device. */
 static inline bool is_simple_mmio(const struct section *s, uint64_t offset, size_t size)
 {
-    return !s->has_host && (s->region->mmio.simple_sizes & size) && is_aligned(offset, size);
+    return !s->has_host && !s->watch && (s->region->mmio.simple_sizes & size) && is_aligned(offset, size);
 }
 
 static __attribute__((noinline)) enum mv_result read_register(const struct mv_region *region, uint64_t offset,

@@ -185,36 +185,82 @@ static int prepare_listeners(struct mv_machine *machine, struct mv_error *err)
     return 0;
 }
 
-int commit_spaces(struct mv_machine *machine, struct mv_error *err)
+/* All flats, or none of them. */
+static int tell_events(struct mv_machine *machine, struct mv_error *err)
+{
+    struct flat *flat;
+    cds_list_for_each_entry (flat, &machine->flats, link) {
+        int rc = ioeventfd_tell(flat, &flat->events, err);
+        if (rc < 0) {
+            struct cds_list_head *told = flat->link.prev;
+            for (; told != &machine->flats; told = told->prev) {
+                struct flat *before = cds_list_entry(told, struct flat, link);
+                ioeventfd_untell(before, &before->events);
+            }
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static void abort_listeners(struct mv_machine *machine)
 {
     struct mv_listener *listener;
-    struct flat *flat;
-    int rc = prepare_flats(machine, err);
-    if (rc < 0) {
-        commit_nothing(machine);
-        return rc;
+    cds_list_for_each_entry_reverse(listener, &machine->listeners, link)
+    {
+        listener_abort(listener);
     }
+}
+
+/* Tell the ranges, and have all agree. On failure all were told to abort. */
+static int tell_ranges(struct mv_machine *machine, struct mv_error *err)
+{
+    struct mv_listener *listener;
     cds_list_for_each_entry (listener, &machine->listeners, link) {
         listener_begin(listener);
     }
     tell_difference(machine);
-    rc = prepare_listeners(machine, err);
+    int rc = prepare_listeners(machine, err);
     if (rc < 0) {
-        cds_list_for_each_entry_reverse(listener, &machine->listeners, link)
-        {
-            listener_abort(listener);
-        }
-        commit_nothing(machine);
-        return rc;
+        abort_listeners(machine);
     }
+    return rc;
+}
+
+static void publish(struct mv_machine *machine)
+{
+    struct flat *flat;
     cds_list_for_each_entry (flat, &machine->flats, link) {
         flat_publish(flat);
     }
     if (machine->log_gained) {
         os_barrier(); /* who has not seen the log so far has stored his bytes now: see dirty.h */
     }
-    cds_list_for_each_entry (listener, &machine->listeners, link) {
-        listener_commit(listener);
+}
+
+int commit_spaces(struct mv_machine *machine, struct mv_error *err)
+{
+    bool ranges = machine->dirty; /* else nothing changed but what is done instead of calling handlers */
+    struct mv_listener *listener;
+    int rc = prepare_flats(machine, err);
+    if (rc == 0 && ranges) {
+        rc = tell_ranges(machine, err);
+    }
+    if (rc == 0) {
+        rc = tell_events(machine, err);
+        if (rc < 0 && ranges) {
+            abort_listeners(machine);
+        }
+    }
+    if (rc < 0) {
+        commit_nothing(machine);
+        return rc;
+    }
+    publish(machine);
+    if (ranges) {
+        cds_list_for_each_entry (listener, &machine->listeners, link) {
+            listener_commit(listener);
+        }
     }
     return 0;
 }

@@ -453,7 +453,7 @@ static int list_added(struct flat *flat)
 /* A section that stayed where it is. */
 static int note_stayed(struct flat *flat, struct section *before, struct section *after)
 {
-    if (before->log_mask == after->log_mask) {
+    if (before->log_mask == after->log_mask && before->watch == after->watch) {
         return 0;
     }
     int rc = append_section(&flat->before, before);
@@ -507,6 +507,7 @@ static int make(struct flat *flat)
         sort_sections(&flat->removed);
         sort_sections(&flat->added);
         rc = drop_equal_pairs(flat);
+        rc = rc < 0 ? rc : ioeventfd_diff(flat, &flat->events);
         flat->next->map = flat->edit.now;
 #ifdef MEMVIRT_EXPENSIVE_CHECKS
         assert(view_check(flat->next));
@@ -555,6 +556,8 @@ static void forget_making(struct flat *flat)
     flat->born = flat->dropped = NULL;
     flat->removed.count = flat->added.count = 0;
     flat->before.count = flat->after.count = 0;
+    free(flat->events.ops);
+    flat->events = (struct event_diff){0};
 }
 
 static void publish(struct flat *flat, struct mv_view *view)

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <urcu/list.h>
 
+#include "machine/ioeventfd.h"
 #include "machine/view.h"
 
 /* Ranges, in any order, perhaps overlapping; all zero: none. */
@@ -49,8 +50,10 @@ struct flat {
     struct section *dropped;     /* in `view`, not in it */
     struct section_list removed; /* what listeners are told, in order: dropped and born, but for equal pairs */
     struct section_list added;
-    struct section_list before; /* those that stayed, but are logged otherwise: as they were ... */
+    struct section_list before; /* those that stayed, but are logged or watched otherwise: as they were ... */
     struct section_list after;  /* ... and as they are */
+
+    struct event_diff events; /* of the eventfds that they have */
 
     pthread_mutex_t borrow_lock; /* a leaf */
     unsigned live_views;

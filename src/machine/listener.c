@@ -112,6 +112,29 @@ void listener_log_global_after_sync(struct mv_listener *listener)
     }
 }
 
+int listener_eventfd_add(struct mv_listener *listener, const struct mv_ioeventfd *at, int fd, struct mv_error *err)
+{
+    const char *name = listener->space->name;
+    struct mv_error why;
+    if (!listener->ops->eventfd_add) {
+        return 0;
+    }
+    error_set(&why, 0, "refused", name, "space %s: a listener refused an eventfd at " PRI_ADDR, name, at->offset);
+    int rc = listener->ops->eventfd_add(listener->opaque, at, fd, &why);
+    if (rc < 0 && err) {
+        why.code = rc;
+        *err = why;
+    }
+    return rc;
+}
+
+void listener_eventfd_del(struct mv_listener *listener, const struct mv_ioeventfd *at, int fd)
+{
+    if (listener->ops->eventfd_del) {
+        listener->ops->eventfd_del(listener->opaque, at, fd);
+    }
+}
+
 int listener_prepare(struct mv_listener *listener, struct mv_error *err)
 {
     return ask(listener, listener->ops->prepare, "the change", err);
@@ -164,9 +187,12 @@ static void tell_leaving(struct mv_listener *listener, const struct section *sec
     listener_region_del(listener, section);
 }
 
-static int tell_end(struct mv_listener *listener, struct mv_error *err)
+static int tell_end(struct mv_listener *listener, bool arrives, struct mv_error *err)
 {
     int rc = listener_prepare(listener, err);
+    if (rc == 0 && arrives) {
+        rc = ioeventfd_tell_all(listener, err);
+    }
     if (rc < 0) {
         listener_abort(listener);
     } else {
@@ -196,7 +222,7 @@ static int tell_arrival(struct mv_listener *listener, struct mv_error *err)
         return rc;
     }
     tell_each(listener, tell_present);
-    rc = tell_end(listener, err);
+    rc = tell_end(listener, true, err);
     if (rc < 0 && global) {
         listener_log_global_stop(listener);
     }
@@ -206,8 +232,9 @@ static int tell_arrival(struct mv_listener *listener, struct mv_error *err)
 static void tell_departure(struct mv_listener *listener)
 {
     listener_begin(listener);
+    ioeventfd_untell_all(listener);
     tell_each(listener, tell_leaving);
-    (void)tell_end(listener, NULL); /* nobody is left who could be told that a deletion failed */
+    (void)tell_end(listener, false, NULL); /* nobody is left who could be told that a deletion failed */
 }
 
 int mv_listener_create(struct mv_space *space, const struct mv_listener_ops *ops, void *opaque, int priority,

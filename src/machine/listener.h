@@ -31,6 +31,9 @@ void listener_log_sync_global(struct mv_listener *listener, bool last);
 int listener_log_global_start(struct mv_listener *listener, struct mv_error *err);
 void listener_log_global_stop(struct mv_listener *listener);
 void listener_log_global_after_sync(struct mv_listener *listener);
+int listener_eventfd_add(struct mv_listener *listener, const struct mv_ioeventfd *at, int fd,
+                         struct mv_error *err);
+void listener_eventfd_del(struct mv_listener *listener, const struct mv_ioeventfd *at, int fd);
 int listener_prepare(struct mv_listener *listener, struct mv_error *err);
 void listener_commit(struct mv_listener *listener);
 void listener_abort(struct mv_listener *listener);

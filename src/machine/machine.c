@@ -113,7 +113,7 @@ static int end_outermost(struct mv_machine *machine, struct mv_error *err)
         rc = error_set(err, -ECANCELED, "aborted", NULL, "machine: the transaction was aborted");
         commit_nothing(machine);
         take_back(machine);
-    } else if (machine->dirty) {
+    } else if (machine->dirty || machine->watch_dirty) {
         machine->committing = true;
         rc = commit_spaces(machine, err);
         machine->committing = false;
@@ -121,7 +121,7 @@ static int end_outermost(struct mv_machine *machine, struct mv_error *err)
             take_back(machine);
         }
     }
-    machine->aborted = machine->dirty = machine->log_gained = false;
+    machine->aborted = machine->dirty = machine->watch_dirty = machine->log_gained = false;
     undo_clear(machine->undo);
     return rc;
 }

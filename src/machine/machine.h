@@ -32,6 +32,7 @@ struct mv_machine {
     bool committing;            /* listeners are being told */
     bool aborted;               /* the open transaction comes to nothing */
     bool dirty;                 /* something that a space shows changed since the outermost begin */
+    bool watch_dirty;           /* or what is done instead of calling handlers */
     bool log_gained;            /* and so did what is logged: see dirty.h */
     uint64_t order_clock;       /* see struct region_state */
     struct cds_list_head flats; /* what the spaces show */

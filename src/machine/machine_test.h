@@ -182,6 +182,7 @@ struct witness {
     const char *name;
     struct journal *journal;
     int refuse;                                         /* what prepare returns */
+    int refuse_event;                                   /* what eventfd_add returns */
     int refuse_log;                                     /* what log_global_start returns */
     void (*action)(struct witness *, const char *word); /* in each callback, if not NULL */
     void *opaque;                                       /* for the action */
@@ -297,6 +298,32 @@ static inline void witness_log_global_after_sync(void *opaque)
     witness_write(opaque, "after_sync", NULL);
 }
 
+/* "NAME:event+ ADDRESS/SIZE" and "=DATA" if it matters */
+static inline void witness_event(struct witness *w, const char *word, const struct mv_ioeventfd *at)
+{
+    char text[96];
+    int n = snprintf(text, sizeof text, "%s %" PRIx64 "/%u", word, at->offset, at->size_bytes);
+    if (at->match) {
+        snprintf(text + n, sizeof text - (size_t)n, "=%" PRIx64, at->data);
+    }
+    witness_write(w, text, NULL);
+}
+
+static inline int witness_eventfd_add(void *opaque, const struct mv_ioeventfd *at, int fd, struct mv_error *err)
+{
+    struct witness *w = opaque;
+    (void)err;
+    assert_true(fd >= 0);
+    witness_event(w, "event+", at);
+    return w->refuse_event;
+}
+
+static inline void witness_eventfd_del(void *opaque, const struct mv_ioeventfd *at, int fd)
+{
+    assert_true(fd >= 0);
+    witness_event(opaque, "event-", at);
+}
+
 static const struct mv_listener_ops witness_ops = {
     .begin = witness_begin,
     .region_del = witness_del,
@@ -309,6 +336,8 @@ static const struct mv_listener_ops witness_ops = {
     .log_global_start = witness_log_global_start,
     .log_global_stop = witness_log_global_stop,
     .log_global_after_sync = witness_log_global_after_sync,
+    .eventfd_add = witness_eventfd_add,
+    .eventfd_del = witness_eventfd_del,
     .prepare = witness_prepare,
     .commit = witness_commit,
     .abort = witness_abort,

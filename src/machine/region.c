@@ -15,6 +15,7 @@
 #include "machine/machine.h"
 #include "machine/mmio.h"
 #include "machine/undo.h"
+#include "machine/watch.h"
 
 unsigned char *region_host(const struct mv_region *region, uint64_t offset)
 {
@@ -240,6 +241,7 @@ void mv_region_put(struct mv_region *region)
     machine_unlock(machine);
     if (last) {
         drop_backing(region);
+        watch_put(region->state.watch);
         free(region->name);
         free(region->owner);
         free(region);

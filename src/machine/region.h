@@ -12,6 +12,7 @@
 #include "base/range.h"
 
 struct flat;
+struct watch;
 
 /*
  * Where a region is in its tree, and what of it can be edited: what the undo log keeps.
@@ -26,6 +27,7 @@ struct region_state {
     bool readonly;
     bool nonvolatile;
     bool rom_mode;        /* ROM_DEVICE */
+    struct watch *watch;  /* a reference, or NULL */
     unsigned display_log; /* how often it is to be logged for the display */
     uint64_t size_bytes;
     uint64_t target_offset; /* ALIAS */

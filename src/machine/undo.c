@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "machine/dirty.h"
+#include "machine/watch.h"
 
 struct undo_entry {
     struct mv_region *region;   /* a reference */
@@ -47,6 +48,7 @@ int undo_record(struct undo_log *log, struct mv_region *region)
         .region = mv_region_get(region),
         .before = region->state,
     };
+    watch_get(region->state.watch);
     if (region->state.container) {
         mv_region_get(region->state.container);
     }
@@ -58,7 +60,9 @@ static void entry_undo(const struct undo_entry *entry)
     struct mv_region *region = entry->region;
     struct mv_region *now = region->state.container;
     region_unlink(region);
+    watch_put(region->state.watch);
     region->state = entry->before;
+    watch_get(region->state.watch);
     region_link(region);
     if (region->state.container && !now) {
         mv_region_get(region); /* the container's */
@@ -78,6 +82,7 @@ void undo_clear(struct undo_log *log)
 {
     for (size_t i = 0; i < log->count; i++) {
         dirty_settle(log->entries[i].region);
+        watch_put(log->entries[i].before.watch);
         region_put_deferred(log->entries[i].region);
         if (log->entries[i].before.container) {
             region_put_deferred(log->entries[i].before.container);

@@ -5,6 +5,7 @@
 
 #include "machine/dirty.h"
 #include "machine/flat.h"
+#include "machine/watch.h"
 
 struct section *section_create(struct mv_region *region, struct mv_range range, uint64_t offset,
                                struct rights rights)
@@ -24,6 +25,7 @@ struct section *section_create(struct mv_region *region, struct mv_range range, 
         .log_mask = (uint8_t)dirty_mask_of(region),
         .rights = rights,
         .region = mv_region_get(region),
+        .watch = watch_get(region->state.watch),
         .offset = offset,
     };
     return section;
@@ -32,6 +34,7 @@ struct section *section_create(struct mv_region *region, struct mv_range range, 
 void section_destroy(struct section *section)
 {
     if (section) {
+        watch_put(section->watch);
         mv_region_put(section->region);
         free(section);
     }

@@ -29,6 +29,7 @@ struct section {
     uint8_t log_mask;    /* for which clients it is logged (dirty.h) */
     struct rights rights;
     struct mv_region *region;
+    struct watch *watch;  /* a reference: the region's; or NULL */
     uint64_t offset;      /* in the region, of range.first */
     uint64_t version;     /* of the view that showed it first */
     bool dropped;         /* made and taken out again by one commit */

@@ -13,6 +13,7 @@
 #include "machine/dirty.h"
 #include "machine/space.h"
 #include "vm/gate.h"
+#include "vm/ioeventfd.h"
 #include "vm/vcpu.h"
 
 /* Slots change after a view's other listeners had their say on additions, as in QEMU. */
@@ -76,6 +77,15 @@ static int give_memory(struct mv_vm *vm, struct mv_error *err)
                               &vm->listener, err);
 }
 
+static int give_events(struct mv_vm *vm, struct mv_error *err)
+{
+    int rc = mv_listener_create(vm->options.memory, &ioeventfd_memory_ops, vm, SLOT_LISTENER_PRIORITY,
+                                &vm->memory_events, err);
+    return rc < 0 ? rc
+                  : mv_listener_create(vm->options.io, &ioeventfd_io_ops, vm, SLOT_LISTENER_PRIORITY,
+                                       &vm->io_events, err);
+}
+
 /* --- making and ending
  * ------------------------------------------------------------------------------------------------ */
 
@@ -122,6 +132,9 @@ int mv_vm_create(const struct mv_vm_options *options, struct mv_vm **ret, struct
     if (rc == 0) {
         rc = give_memory(vm, err);
     }
+    if (rc == 0) {
+        rc = give_events(vm, err);
+    }
     if (rc < 0) {
         mv_vm_destroy(vm);
         return rc;
@@ -138,6 +151,8 @@ void mv_vm_destroy(struct mv_vm *vm)
     struct mv_stop ignored;
     mv_vm_stop(vm, MV_STOP_REQUEST, 0, "the VM is destroyed");
     mv_vm_wait(vm, &ignored);
+    mv_listener_destroy(vm->io_events);
+    mv_listener_destroy(vm->memory_events);
     if (vm->listener) {
         slots_end(vm->slots);
         mv_listener_destroy(vm->listener);

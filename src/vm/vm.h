@@ -68,6 +68,8 @@ struct mv_vm {
     struct accel_vm *accel;
     struct mv_listener *listener; /* feeds `slots` */
     struct slot_table *slots;
+    struct mv_listener *memory_events; /* eventfds of the spaces */
+    struct mv_listener *io_events;
 
     pthread_mutex_t joining; /* held over the joins: of several threads that wait, one joins. Before `lock` */
     pthread_mutex_t lock;

@@ -20,6 +20,8 @@ struct accel_vm {
     unsigned max_slots;
     bool readonly_slots;
     bool manual_dirty_log;
+    bool ioeventfds;
+    bool ioeventfds_any_length;
     size_t run_size;          /* of each vCPU's run area, in bytes */
     struct kvm_cpuid2 *cpuid; /* what the host supports, as each vCPU will have it but for its own number */
     struct kvm_stats stats;

@@ -141,6 +141,14 @@ static bool dirty_log_is_manual(const struct accel_vm *vm)
     return vm->manual_dirty_log;
 }
 
+static int ioeventfd(struct accel_vm *vm, const struct kvm_ioeventfd *eventfd)
+{
+    if (!vm->ioeventfds || (eventfd->len == 0 && !vm->ioeventfds_any_length)) {
+        return -ENOTSUP;
+    }
+    return result_of(ioctl(vm->vm_fd, KVM_IOEVENTFD, eventfd));
+}
+
 static void vm_counters(struct accel_vm *vm, accel_counter_fn *each, void *opaque)
 {
     kvm_stats_read(&vm->stats, each, opaque);
@@ -198,6 +206,7 @@ const struct accel accel_kvm = {
     .get_dirty_log = get_dirty_log,
     .clear_dirty_log = clear_dirty_log,
     .dirty_log_is_manual = dirty_log_is_manual,
+    .ioeventfd = ioeventfd,
     .vm_counters = vm_counters,
     .vcpu_create = kvm_vcpu_create,
     .vcpu_destroy = kvm_vcpu_destroy,
