@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "machine/block.h"
 #include "machine/dirty.h"
 #include "machine/iommu.h"
 #include "machine/mmio.h"
@@ -88,6 +89,9 @@ static unsigned access_mmio(const struct access *a, const struct section *s, uin
 /* Whether the bytes of a section are copied for this access, rather than asked of a handler. */
 static inline bool is_direct(const struct access *a, const struct section *s)
 {
+    if (a->kind == ACCESS_WRITE_ROM) {
+        return s->direct_read && !s->region->ram.block->readonly; /* not even a loader can write there */
+    }
     return a->kind == ACCESS_WRITE ? s->direct_write : s->direct_read;
 }
 

@@ -250,6 +250,41 @@ static void a_readonly_file_cannot_be_written(void **state)
     rig_close(&rig);
 }
 
+/* Neither a guest, nor a loader, nor the library itself stores to what the host cannot write. */
+static void ram_of_a_readonly_block_is_rom(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_open(&rig);
+    const char *path = in_directory("rom");
+    make_file(path, 4096, 0400);
+    struct mv_block *block = block_with(
+        &rig, &(struct mv_block_options){.kind = MV_BLOCK_FILE, .size_bytes = 1, .path = path, .readonly = MV_ON});
+    static const enum mv_region_kind kinds[] = {MV_REGION_RAM, MV_REGION_ROM, MV_REGION_RAM_DEVICE};
+    for (size_t i = 0; i < 3; i++) {
+        struct mv_region *region =
+            make(rig.machine,
+                 &(struct mv_region_options){.name = "r", .kind = kinds[i], .size_bytes = 4096, .block = block});
+        assert_int_equal(mv_region_add(rig.root, 0x1000, region, 0, NULL), 0);
+        char c = 0;
+        const mv_gpa_t gpa = mv_gpa(0x1234);
+        assert_int_equal(mv_space_read(rig.space, gpa, &c, 1, MV_ATTRS_NONE), MV_OK);
+        assert_int_equal(c, 'a');
+        assert_int_equal(mv_space_write(rig.space, gpa, "x", 1, MV_ATTRS_NONE), MV_DECODE_ERROR);
+        assert_int_equal(mv_space_write_rom(rig.space, gpa, "x", 1), MV_DECODE_ERROR);
+        assert_int_equal(mv_region_set_readonly(region, false, NULL), 0);
+        assert_int_equal(mv_space_write(rig.space, gpa, "x", 1, MV_ATTRS_NONE), MV_DECODE_ERROR);
+        if (kinds[i] == MV_REGION_RAM) {
+            assert_string_equal(mv_region_type(region), "rom");
+        }
+        assert_int_equal(mv_region_remove(region, NULL), 0);
+        mv_region_put(region);
+    }
+    mv_block_put(block);
+    unlink(path);
+    rig_close(&rig);
+}
+
 static void files_are_made_as_asked(void **state)
 {
     (void)state;
@@ -411,6 +446,7 @@ int main(void)
         cmocka_unit_test(a_shared_file_gets_what_is_written),
         cmocka_unit_test(a_private_file_stays_as_it_is),
         cmocka_unit_test(a_readonly_file_cannot_be_written),
+        cmocka_unit_test(ram_of_a_readonly_block_is_rom),
         cmocka_unit_test(files_are_made_as_asked),
         cmocka_unit_test(failures_leave_nothing),
         cmocka_unit_test(a_directory_gets_a_file_without_a_name),

@@ -287,7 +287,7 @@ const char *mv_region_type(const struct mv_region *region)
         region = region->alias.target;
     }
     switch (region->kind) {
-    case MV_REGION_RAM: return region->state.readonly ? "rom" : "ram";
+    case MV_REGION_RAM: return region->state.readonly || region->ram.block->readonly ? "rom" : "ram";
     case MV_REGION_ROM: return "rom";
     case MV_REGION_ROM_DEVICE: return region->state.rom_mode ? "romd" : "i/o";
     case MV_REGION_RAM_DEVICE: return "ramd";

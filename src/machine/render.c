@@ -9,6 +9,8 @@
  */
 #include "machine/render.h"
 
+#include "machine/block.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -212,6 +214,12 @@ static int visit_children(struct canvas *canvas, struct mv_region *region, wide 
 }
 
 /* `base` is where the region's offset 0 would be. */
+/* Memory of a block that the host itself cannot write: a store to it would end the process. */
+static bool is_of_readonly_block(const struct mv_region *region)
+{
+    return (region->kind == MV_REGION_RAM || region->kind == MV_REGION_RAM_DEVICE) && region->ram.block->readonly;
+}
+
 static int visit(struct canvas *canvas, struct mv_region *region, wide base, struct mv_range clip,
                  struct rights rights)
 {
@@ -223,7 +231,8 @@ static int visit(struct canvas *canvas, struct mv_region *region, wide base, str
         return -ELOOP;
     }
     canvas->depth++;
-    rights.readonly = rights.readonly || state->readonly || region->kind == MV_REGION_ROM;
+    rights.readonly =
+        rights.readonly || state->readonly || region->kind == MV_REGION_ROM || is_of_readonly_block(region);
     rights.nonvolatile = rights.nonvolatile || state->nonvolatile;
     int rc = 0;
     if (region->kind == MV_REGION_ALIAS) {
