@@ -102,8 +102,8 @@ static void nothing_is_left_of_a_mapping(void **state)
 {
     (void)state;
     void *p = NULL;
-    assert_int_equal(map(os_page_size(), GIB, -1, &p), 0);
-    os_map_end(p, os_page_size());
+    (void)process_pages();
+    /* What the first leaves behind could shape the room for the others, so that they leave nothing. */
     const uint64_t before = process_pages();
     for (unsigned i = 0; i < 1000; i++) {
         assert_int_equal(map(os_page_size(), GIB, -1, &p), 0);

@@ -139,6 +139,28 @@ static void blocks_are_found(void **state)
     rig_close(&rig);
 }
 
+/* Between its last reference's end and its leaving the list, a block is nobody's any more. */
+static void a_block_that_ends_is_not_found(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_open(&rig);
+    struct mv_block *block = block_with(&rig, &(struct mv_block_options){.id = "/id", .size_bytes = 8192});
+    struct mv_block *other = block_with(&rig, &(struct mv_block_options){.size_bytes = 4096});
+    struct mv_block *found;
+    uint64_t offset;
+    atomic_store(&block->refs, 0);
+    assert_ptr_equal(found = mv_block_next(rig.machine, NULL), other);
+    assert_null(mv_block_next(rig.machine, found));
+    assert_null(mv_block_by_id(rig.machine, "/id"));
+    assert_null(mv_block_by_hva(rig.machine, mv_hva((uint64_t)(uintptr_t)block->host), &offset));
+    assert_int_equal(block->refs, 0);
+    atomic_store(&block->refs, 1);
+    mv_block_put(block);
+    mv_block_put(other);
+    rig_close(&rig);
+}
+
 static void *churn(void *opaque)
 {
     for (unsigned i = 0; i < 2000; i++) {
@@ -470,6 +492,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order_and_places_are_those_of_a_naive_model),
         cmocka_unit_test(blocks_are_found),
+        cmocka_unit_test(a_block_that_ends_is_not_found),
         cmocka_unit_test(the_list_can_be_walked_meanwhile),
         cmocka_unit_test(notifiers_are_told_of_all),
         cmocka_unit_test(blocks_are_resized_as_qemu_does),
