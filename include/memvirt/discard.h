@@ -46,8 +46,8 @@ struct mv_discard_manager_options {
  * Manage a block: all of it is discarded at once, and exists no more until it is populated. Its size must not be
  * changeable, and no space may show any of it yet. Holds MV_DISCARD_REQUIRE_COORDINATED and a reference to the
  * block.
- * @return 0; -EINVAL "bad-granularity", "resizeable"; -EBUSY "managed", "mapped", "claimed"; -ENOMEM; what
- *         mv_block_discard() says
+ * @return 0; -EINVAL "bad-granularity", "resizeable"; -EBUSY "managed", "has-privacy", "mapped", "claimed";
+ * -ENOMEM; what mv_block_discard() says
  */
 MV_API int mv_discard_manager_create(struct mv_block *block, const struct mv_discard_manager_options *options,
                                      struct mv_discard_manager **ret, struct mv_error *err);

@@ -20,6 +20,7 @@
 #include <memvirt/machine.h>
 #include <memvirt/monitor.h>
 #include <memvirt/paging.h>
+#include <memvirt/privacy.h>
 #include <memvirt/reader.h>
 #include <memvirt/region.h>
 #include <memvirt/space.h>

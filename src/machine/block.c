@@ -10,6 +10,7 @@
 #include "base/os_usage.h"
 #include "machine/block_table.h"
 #include "machine/machine.h"
+#include "machine/privacy.h"
 
 static void free_block(struct mv_block *block)
 {
@@ -108,6 +109,7 @@ void mv_block_put(struct mv_block *block)
     block_table_remove(block->machine, block);
     block_unmap(block);
     dirty_map_finish(&block->dirty);
+    privacy_destroy(block->privacy);
     machine_put(block->machine);
     free_block(block);
 }

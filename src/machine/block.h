@@ -11,6 +11,9 @@
  *   block_discard.c   giving pages back, and who may
  *   block_resize.c    the size in use
  *   block_table.c     the blocks of a machine, their ram_addr_t offsets and notifiers
+ *   block_print.c     the table as text
+ *   discard.c         managers of blocks of which only parts exist
+ *   privacy.c         which pages are in a guest_memfd
  */
 #ifndef MACHINE_BLOCK_H
 #define MACHINE_BLOCK_H
@@ -20,6 +23,8 @@
 #include <urcu/list.h>
 
 #include "machine/dirty_map.h"
+
+struct privacy;
 
 /* Immutable but for what says otherwise. */
 struct mv_block {
@@ -52,6 +57,7 @@ struct mv_block {
     struct cds_list_head by_size;
     struct cds_list_head by_offset;
 
+    _Atomic(struct privacy *) privacy; /* NULL: no page is private. Written once, under the control lock. */
     _Atomic(struct mv_discard_manager *) manager; /* of it; NULL: none. Written under the control lock. */
 };
 
@@ -92,6 +98,10 @@ int block_populate(struct mv_block *block, uint64_t offset, uint64_t length,
 /* -ENOMEM, with the state of the pool and how to enlarge it. */
 int block_no_huge_pages(const char *name, uint64_t page_size_bytes, uint64_t needed_bytes, struct mv_error *err);
 
+/* Whether the bytes of a block can be given back at all: -EOPNOTSUPP, with the reason. */
+int block_check_discard(const struct mv_block *block, struct mv_error *err);
+/* Hold MV_DISCARD_REQUIRE, so that nobody forbids it meanwhile. */
+int block_claim_discard(const struct mv_block *block, struct mv_error *err);
 /* mv_block_discard() without the question who may; checks the range. */
 int block_discard(struct mv_block *block, uint64_t offset, uint64_t length, struct mv_error *err);
 

@@ -66,8 +66,7 @@ bool mv_discard_is_disabled(struct mv_machine *machine)
     return disabled;
 }
 
-/* Why the bytes of a block cannot be given back at all. */
-static int check_kind(const struct mv_block *block, struct mv_error *err)
+int block_check_discard(const struct mv_block *block, struct mv_error *err)
 {
     const char *name = block->name;
     if (block->kind == MV_BLOCK_CALLER) {
@@ -102,7 +101,7 @@ static int give_back(struct mv_block *block, uint64_t offset, uint64_t length)
 
 int block_discard(struct mv_block *block, uint64_t offset, uint64_t length, struct mv_error *err)
 {
-    int rc = check_kind(block, err);
+    int rc = block_check_discard(block, err);
     if (rc == 0) {
         rc = block_check_range(block, offset, length, block->max_size_bytes, err);
     }
@@ -118,13 +117,18 @@ int block_discard(struct mv_block *block, uint64_t offset, uint64_t length, stru
     return 0;
 }
 
+int block_claim_discard(const struct mv_block *block, struct mv_error *err)
+{
+    return claim_for(block->machine, MV_DISCARD_REQUIRE, block->name, err);
+}
+
 int mv_block_discard(struct mv_block *block, uint64_t offset_bytes, uint64_t length_bytes, struct mv_error *err)
 {
     if (block->manager) {
         return error_set(err, -EBUSY, "managed", block->name, "block %s: its manager alone discards of it",
                          block->name);
     }
-    int rc = claim_for(block->machine, MV_DISCARD_REQUIRE, block->name, err);
+    int rc = block_claim_discard(block, err);
     if (rc == 0) {
         rc = block_discard(block, offset_bytes, length_bytes, err);
         mv_discard_unclaim(block->machine, MV_DISCARD_REQUIRE);

@@ -122,6 +122,9 @@ static int check_create(const struct mv_block *block, uint64_t granularity, stru
     if (block->manager) {
         return error_set(err, -EBUSY, "managed", name, "block %s: it has a manager", name);
     }
+    if (block->privacy) {
+        return error_set(err, -EBUSY, "has-privacy", name, "block %s: it has a record of private pages", name);
+    }
     if (is_shown(block)) {
         return error_set(err, -EBUSY, "mapped", name, "block %s: a space shows it already", name);
     }
