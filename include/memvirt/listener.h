@@ -64,6 +64,9 @@ struct mv_listener_ops {
      * good until eventfd_del. @return 0 or a negative errno */
     int (*eventfd_add)(void *opaque, const struct mv_ioeventfd *at, int fd, struct mv_error *err);
     void (*eventfd_del)(void *opaque, const struct mv_ioeventfd *at, int fd);
+    /** In a rehearsal (mv_machine_rehearse()), instead of prepare: say what it would do, a line for each step.
+     * Then abort follows. */
+    void (*describe)(void *opaque, void (*print)(void *print_opaque, const char *line), void *print_opaque);
     /** Do what can fail. On failure it must have undone its own part. @return 0 or a negative errno */
     int (*prepare)(void *opaque, struct mv_error *err);
     /** The views are published. Cannot fail. */

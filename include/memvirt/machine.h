@@ -56,6 +56,16 @@ MV_API int mv_machine_commit(struct mv_machine *machine, struct mv_error *err);
  */
 MV_API void mv_machine_abort(struct mv_machine *machine);
 
+/**
+ * End the outermost transaction as mv_machine_abort() does, but first let every listener say what a commit would
+ * make it do: a VM prints the slot calls. Nothing is published, and no kernel is asked.
+ * @param print  called with the control lock held, one line at a time, without a newline
+ * @return 0; -EBUSY ("nested") in an inner transaction, which goes on; or what would have failed before the
+ * listeners
+ */
+MV_API int mv_machine_rehearse(struct mv_machine *machine, void (*print)(void *opaque, const char *line),
+                               void *opaque, struct mv_error *err);
+
 /** What to make of regions that overlap their siblings. */
 enum mv_overlap_policy {
     MV_OVERLAP_ALLOW,  /**< as QEMU: priorities and the order of addition decide, silently */

@@ -69,8 +69,7 @@ typedef void event_fn(struct mv_listener *, const struct section *);
 static void tell_descending(struct flat *flat, const struct section *section, event_fn *event)
 {
     struct mv_listener *listener;
-    cds_list_for_each_entry_reverse(listener, &flat->machine->listeners, link)
-    {
+    cds_list_for_each_entry_reverse (listener, &flat->machine->listeners, link) {
         if (listener->space->flat == flat) {
             event(listener, section);
         }
@@ -109,8 +108,7 @@ static void tell_log(struct flat *flat, const struct section *before, const stru
         }
     }
     if (before->log_mask & ~after->log_mask) {
-        cds_list_for_each_entry_reverse(listener, &flat->machine->listeners, link)
-        {
+        cds_list_for_each_entry_reverse (listener, &flat->machine->listeners, link) {
             if (listener->space->flat == flat) {
                 listener_log_stop(listener, after, before->log_mask);
             }
@@ -206,8 +204,7 @@ static int tell_events(struct mv_machine *machine, struct mv_error *err)
 static void abort_listeners(struct mv_machine *machine)
 {
     struct mv_listener *listener;
-    cds_list_for_each_entry_reverse(listener, &machine->listeners, link)
-    {
+    cds_list_for_each_entry_reverse (listener, &machine->listeners, link) {
         listener_abort(listener);
     }
 }
@@ -263,6 +260,25 @@ int commit_spaces(struct mv_machine *machine, struct mv_error *err)
         }
     }
     return 0;
+}
+
+int commit_rehearse(struct mv_machine *machine, void (*print)(void *opaque, const char *line), void *opaque,
+                    struct mv_error *err)
+{
+    struct mv_listener *listener;
+    int rc = prepare_flats(machine, err);
+    if (rc == 0) {
+        cds_list_for_each_entry (listener, &machine->listeners, link) {
+            listener_begin(listener);
+        }
+        tell_difference(machine);
+        cds_list_for_each_entry (listener, &machine->listeners, link) {
+            listener_describe(listener, print, opaque);
+        }
+        abort_listeners(machine);
+    }
+    commit_nothing(machine);
+    return rc;
 }
 
 void commit_new_flats(struct mv_machine *machine)

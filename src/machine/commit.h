@@ -14,6 +14,10 @@ struct mv_machine;
  */
 int commit_spaces(struct mv_machine *machine, struct mv_error *err);
 
+/* What a commit would do, as the listeners say; nothing is done, and the caller undoes the edits. */
+int commit_rehearse(struct mv_machine *machine, void (*print)(void *opaque, const char *line), void *opaque,
+                    struct mv_error *err);
+
 /* Forget what is stale: the caller undoes the edits. */
 void commit_nothing(struct mv_machine *machine);
 

@@ -140,6 +140,13 @@ int listener_prepare(struct mv_listener *listener, struct mv_error *err)
     return ask(listener, listener->ops->prepare, "the change", err);
 }
 
+void listener_describe(struct mv_listener *listener, void (*print)(void *opaque, const char *line), void *opaque)
+{
+    if (listener->ops->describe) {
+        listener->ops->describe(listener->opaque, print, opaque);
+    }
+}
+
 void listener_commit(struct mv_listener *listener)
 {
     if (listener->ops->commit) {

@@ -35,6 +35,7 @@ int listener_eventfd_add(struct mv_listener *listener, const struct mv_ioeventfd
                          struct mv_error *err);
 void listener_eventfd_del(struct mv_listener *listener, const struct mv_ioeventfd *at, int fd);
 int listener_prepare(struct mv_listener *listener, struct mv_error *err);
+void listener_describe(struct mv_listener *listener, void (*print)(void *opaque, const char *line), void *opaque);
 void listener_commit(struct mv_listener *listener);
 void listener_abort(struct mv_listener *listener);
 

@@ -140,3 +140,20 @@ void mv_machine_abort(struct mv_machine *machine)
     machine->aborted = true;
     (void)mv_machine_commit(machine, NULL);
 }
+
+int mv_machine_rehearse(struct mv_machine *machine, void (*print)(void *opaque, const char *line), void *opaque,
+                        struct mv_error *err)
+{
+    assert(machine->depth > 0 && !machine->committing);
+    int rc = 0;
+    if (machine->depth > 1) {
+        return error_set(err, -EBUSY, "nested", NULL, "machine: only the outermost transaction can be rehearsed");
+    }
+    if (machine->dirty && !machine->aborted) {
+        machine->committing = true;
+        rc = commit_rehearse(machine, print, opaque, err);
+        machine->committing = false;
+    }
+    mv_machine_abort(machine);
+    return rc;
+}

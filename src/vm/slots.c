@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <search.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -488,6 +489,29 @@ static void log_clear(void *opaque, const struct mv_section *section)
     each_logged_slot(opaque, section, dirtylog_clear);
 }
 
+static void describe_plan(const struct plan *plan, const char *verb, void (*print)(void *, const char *),
+                          void *print_opaque)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct mv_slot *slot = &plan->slots[i].is;
+        char line[160];
+        snprintf(line, sizeof line, "slot: %s gpa " PRI_ADDR "-" PRI_ADDR " hva " PRI_ADDR "%s", verb,
+                 slot->gpa.raw, slot->gpa.raw + (slot->size_bytes - 1), slot->hva.raw,
+                 slot->flags & KVM_MEM_READONLY ? ", read-only" : "");
+        print(print_opaque, line);
+    }
+}
+
+static void describe(void *opaque, void (*print)(void *print_opaque, const char *line), void *print_opaque)
+{
+    struct slot_table *table = opaque;
+    cancel_pairs(table);
+    drop_unknown(table);
+    describe_plan(&table->removals, "delete", print, print_opaque);
+    describe_plan(&table->additions, "create", print, print_opaque);
+    describe_plan(&table->changes, "change the flags of", print, print_opaque);
+}
+
 static int prepare(void *opaque, struct mv_error *err)
 {
     struct slot_table *table = opaque;
@@ -538,6 +562,7 @@ const struct mv_listener_ops slots_listener_ops = {
     .log_stop = log_stop,
     .log_sync = log_sync,
     .log_clear = log_clear,
+    .describe = describe,
     .prepare = prepare,
     .commit = commit,
     .abort = abort_commit,

@@ -455,6 +455,51 @@ static void test_equal_slots_cancel(void **state)
     tear_down(&f);
 }
 
+static void append_line(void *opaque, const char *line)
+{
+    char *text = opaque;
+    const char *end = strstr(line, " hva "); /* which differs from run to run */
+    strncat(text, line, (size_t)(end - line));
+    strcat(text, strstr(line, "read-only") ? " ro\n" : "\n");
+}
+
+/* A rehearsal says what a commit would ask of the kernel, and asks nothing. */
+static void test_a_rehearsal_does_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct mv_error err;
+    char text[1024] = "";
+    set_up(&f);
+    struct mv_region *hole = new_region(&f, "hole", MV_REGION_MMIO, PAGE, 0);
+    struct mv_region *rom = new_region(&f, "rom", MV_REGION_ROM, 4 * PAGE, 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    unsigned calls = f.kernel.calls;
+    assert_int_equal(mv_machine_begin(f.machine, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 16 * PAGE, hole, 1, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 0x200000, rom, 1, NULL), 0);
+    assert_int_equal(mv_machine_rehearse(f.machine, append_line, text, &err), 0);
+    assert_string_equal(text, "slot: delete gpa 0x0-0xfffff\n"
+                              "slot: create gpa 0x0-0xffff\n"
+                              "slot: create gpa 0x11000-0xfffff\n"
+                              "slot: create gpa 0x200000-0x203fff ro\n");
+    assert_int_equal(f.kernel.calls, calls);
+    check_equal(&f);
+    assert_int_equal(mv_region_remove(hole, NULL), -ENOENT); /* its edits are undone */
+    text[0] = '\0';
+    assert_int_equal(mv_machine_begin(f.machine, NULL), 0);
+    assert_int_equal(mv_machine_begin(f.machine, NULL), 0);
+    assert_int_equal(mv_machine_rehearse(f.machine, append_line, text, &err), -EBUSY);
+    assert_int_equal(mv_machine_commit(f.machine, NULL), 0);
+    assert_int_equal(mv_machine_rehearse(f.machine, append_line, text, &err), 0); /* nothing to say */
+    assert_string_equal(text, "");
+    assert_int_equal(mv_region_add(f.root, 16 * PAGE, hole, 1, NULL), 0); /* and on */
+    check_equal(&f);
+    mv_region_put(hole);
+    mv_region_put(rom);
+    tear_down(&f);
+}
+
 /* With ever more regions around it, one region's change costs the same calls. */
 static void test_calls_do_not_grow(void **state)
 {
@@ -665,6 +710,7 @@ int main(void)
         cmocka_unit_test(test_refusals_are_taken_back),
         cmocka_unit_test(test_abort_takes_back),
         cmocka_unit_test(test_equal_slots_cancel),
+        cmocka_unit_test(test_a_rehearsal_does_nothing),
         cmocka_unit_test(test_calls_do_not_grow),
         cmocka_unit_test(test_a_log_costs_one_call_for_each_slot),
         cmocka_unit_test(test_a_log_is_fetched_before_its_slot_goes),
