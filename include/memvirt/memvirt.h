@@ -19,6 +19,7 @@
 #include <memvirt/listener.h>
 #include <memvirt/machine.h>
 #include <memvirt/monitor.h>
+#include <memvirt/mtree.h>
 #include <memvirt/paging.h>
 #include <memvirt/privacy.h>
 #include <memvirt/reader.h>

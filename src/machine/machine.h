@@ -16,6 +16,7 @@
 
 #include "machine/block_table.h"
 
+struct mtree_regions;
 struct mv_region;
 struct undo_log;
 
@@ -50,6 +51,8 @@ struct mv_machine {
     unsigned log_pauses;     /* VMs that are paused */
     unsigned logs;           /* regions that are logged for the display, and 1 if all is for migration */
     uint64_t visit;          /* stamps regions in graph searches: a region with this stamp has been seen */
+
+    const struct mtree_regions *paragraphs; /* alias targets that `info mtree` prints before others, or NULL */
 };
 
 struct mv_machine *machine_get(struct mv_machine *machine);
