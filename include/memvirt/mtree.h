@@ -41,6 +41,30 @@ struct mv_mtree_accel {
 MV_API int mv_mtree_print(struct mv_machine *machine, unsigned flags, const struct mv_mtree_accel *accel,
                           mv_print_fn *print, void *opaque, struct mv_error *err);
 
+/** A dump that was read. */
+struct mv_mtree;
+
+/**
+ * Make a machine of what `info mtree` printed, with or without -D and -o. What the text leaves open is decided as
+ * docs/mtree.md says; flat views in the same text (`info mtree -f`) help. Its memory has no bytes: the machine is
+ * for looking at, and an access to it is a decode error.
+ *
+ * The text is not trusted: time and memory are bounded by its length and by fixed limits.
+ * @return 0; -EINVAL ("bad-dump": the sentence names the line); -ELOOP ("cycle"); -E2BIG ("too-large"); -ENOMEM
+ */
+MV_API int mv_mtree_import(const char *text, size_t length, struct mv_mtree **ret, struct mv_error *err);
+
+/** End it, and its machine. NULL is allowed. */
+MV_API void mv_mtree_destroy(struct mv_mtree *mtree);
+
+/** The machine; it lives as long as the dump. */
+MV_API struct mv_machine *mv_mtree_machine(const struct mv_mtree *mtree);
+
+/** The flags that print it as it was: MV_MTREE_OWNER and MV_MTREE_DISABLED, if the text shows that. */
+MV_API unsigned mv_mtree_flags(const struct mv_mtree *mtree);
+
+/** Print what the text left open and had to be guessed, a line each. */
+MV_API void mv_mtree_notes(const struct mv_mtree *mtree, mv_print_fn *print, void *opaque);
 
 MV_END_DECLS
 

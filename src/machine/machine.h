@@ -52,6 +52,7 @@ struct mv_machine {
     unsigned logs;           /* regions that are logged for the display, and 1 if all is for migration */
     uint64_t visit;          /* stamps regions in graph searches: a region with this stamp has been seen */
 
+    bool hollow; /* its memory has no blocks: it is to be looked at only (mtree_import.c) */
     const struct mtree_regions *paragraphs; /* alias targets that `info mtree` prints before others, or NULL */
 };
 

@@ -30,4 +30,40 @@ static inline const char *printed(struct mv_machine *machine, unsigned flags)
     return page.text;
 }
 
+static inline struct mv_mtree *imported(const char *text)
+{
+    struct mv_mtree *mtree = NULL;
+    struct mv_error err = {0};
+    if (mv_mtree_import(text, strlen(text), &mtree, &err) < 0) {
+        fail_msg("%s", err.text);
+    }
+    assert_non_null(mtree);
+    return mtree;
+}
+
+static inline const char *notes_of(const struct mv_mtree *mtree)
+{
+    static struct page page;
+    page.used = 0;
+    page.text[0] = '\0';
+    mv_mtree_notes(mtree, page_print, &page);
+    return page.text;
+}
+
+/* It is printed back as it was. */
+static inline void assert_round_trip(const char *text)
+{
+    struct mv_mtree *mtree = imported(text);
+    assert_string_equal(printed(mv_mtree_machine(mtree), mv_mtree_flags(mtree)), text);
+    mv_mtree_destroy(mtree);
+}
+
+/* What is seen of it, without the headings' numbers. */
+static inline void assert_flat(const char *text, const char *expected)
+{
+    struct mv_mtree *mtree = imported(text);
+    assert_string_equal(printed(mv_mtree_machine(mtree), MV_MTREE_FLAT), expected);
+    mv_mtree_destroy(mtree);
+}
+
 #endif

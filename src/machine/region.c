@@ -36,10 +36,11 @@ bool region_fits_block(const struct mv_block *block, uint64_t offset, uint64_t s
     return offset <= block->size_bytes && size_bytes <= block->size_bytes - offset;
 }
 
-static int check_memory(const struct mv_region_options *o, const char *name, struct mv_error *err)
+static int check_memory(const struct mv_machine *machine, const struct mv_region_options *o, const char *name,
+                        struct mv_error *err)
 {
     if (!o->block) {
-        return region_refuse(err, name, "memory needs a block");
+        return machine->hollow ? 0 : region_refuse(err, name, "memory needs a block");
     }
     if (!is_aligned(o->block_offset_bytes, os_page_size())) {
         return region_refuse(err, name, "its offset in the block is not a multiple of the host's page size");
@@ -61,7 +62,7 @@ static int check_ops(const struct mv_region_options *o, const char *name, struct
     if (o->ops && (!valid_sizes(o->ops->valid) || !valid_sizes(o->ops->impl))) {
         return region_refuse(err, name, "access sizes must be powers of two up to 8, the least first");
     }
-    if (!o->ops && o->kind == MV_REGION_ROM_DEVICE) {
+    if (!o->ops && o->kind == MV_REGION_ROM_DEVICE && o->block) {
         return region_refuse(err, name, "a ROM device needs handlers");
     }
     return 0;
@@ -113,13 +114,13 @@ static int check_options(struct mv_machine *machine, const struct mv_region_opti
     if (is_alias && o->target->machine != machine) {
         return region_refuse(err, name, "its target belongs to another machine");
     }
-    int rc = kind_has_block(o->kind) ? check_memory(o, name, err) : 0;
+    int rc = kind_has_block(o->kind) ? check_memory(machine, o, name, err) : 0;
     return rc == 0 && kind_has_ops(o->kind) ? check_ops(o, name, err) : rc;
 }
 
 static void take_backing(struct mv_region *region, const struct mv_region_options *o)
 {
-    if (kind_has_block(region->kind)) {
+    if (o->block) {
         region->ram.block = mv_block_get(o->block);
         region->ram.offset = o->block_offset_bytes;
     }
@@ -135,7 +136,7 @@ static void take_backing(struct mv_region *region, const struct mv_region_option
         region->mmio.release = o->release;
     }
     CDS_INIT_LIST_HEAD(&region->iommu.notifiers);
-    if (region->kind == MV_REGION_RAM_DEVICE) {
+    if (region->kind == MV_REGION_RAM_DEVICE && o->block) {
         region->mmio.ops = &ram_device_ops;
         region->mmio.opaque = region;
     }
