@@ -41,6 +41,15 @@ struct mv_mtree_accel {
 MV_API int mv_mtree_print(struct mv_machine *machine, unsigned flags, const struct mv_mtree_accel *accel,
                           mv_print_fn *print, void *opaque, struct mv_error *err);
 
+/**
+ * Print what answers at an address, through which regions and aliases it is found, and what it hides.
+ * @param space_name  the space, or all of that name; NULL for all spaces that have anything there, of which those
+ * that show the same are told of once
+ * @return 0; -ENOENT ("no-space": none is called so); -ENOMEM
+ */
+MV_API int mv_mtree_at(struct mv_machine *machine, const char *space_name, mv_gpa_t address, mv_print_fn *print,
+                       void *opaque, struct mv_error *err);
+
 /** A dump that was read. */
 struct mv_mtree;
 
