@@ -50,6 +50,15 @@ MV_API int mv_mtree_print(struct mv_machine *machine, unsigned flags, const stru
 MV_API int mv_mtree_at(struct mv_machine *machine, const char *space_name, mv_gpa_t address, mv_print_fn *print,
                        void *opaque, struct mv_error *err);
 
+/**
+ * Print how two machines differ, lines that begin with "-" and "+": regions added, removed and changed, and ranges
+ * of the flat views. Spaces and regions are compared with those of the same name in the same place.
+ * @param[out] ret_count  how many lines begin with "-" or "+"; 0 for machines that look the same
+ * @return 0; -ENOMEM: nothing was printed
+ */
+MV_API int mv_mtree_diff(struct mv_machine *before, struct mv_machine *after, mv_print_fn *print, void *opaque,
+                         size_t *ret_count, struct mv_error *err);
+
 /** A dump that was read. */
 struct mv_mtree;
 
