@@ -28,6 +28,7 @@ struct command {
 
 extern const struct command command_run;
 extern const struct command command_check;
+extern const struct command command_mtree;
 extern const struct command command_help;
 extern const struct command command_version;
 
