@@ -41,6 +41,31 @@ MV_API int mv_ioeventfd_add(struct mv_region *region, const struct mv_ioeventfd 
  */
 MV_API int mv_ioeventfd_del(struct mv_region *region, const struct mv_ioeventfd *eventfd, struct mv_error *err);
 
+/**
+ * Let the accelerator gather writes to a range of an MMIO region, instead of an exit for each: they reach the
+ * handler later, in order, before any other access of a vCPU is dispatched, before a transaction begins, and when
+ * somebody asks (mv_machine_flush_coalesced()). It may gather none of them. Reads are never gathered. The handler
+ * is then called in whichever thread that is, so a thread that begins a transaction outside a handler must not
+ * hold a lock that the handler takes.
+ *
+ * mv_region_set_coalescing() takes the whole region and forgets other ranges; clearing forgets all.
+ * @return 0; -EINVAL ("bad-region": it has no handlers; "bad-range": empty, or past 2^64); -ENOMEM; what the
+ * commit says
+ */
+MV_API int mv_region_set_coalescing(struct mv_region *region, struct mv_error *err);
+MV_API int mv_region_add_coalescing(struct mv_region *region, uint64_t offset, uint64_t size_bytes,
+                                    struct mv_error *err);
+MV_API int mv_region_clear_coalescing(struct mv_region *region, struct mv_error *err);
+
+/**
+ * Whether an access that the VMM makes to this region lets the gathered writes go first, as one of a vCPU does
+ * anyhow. Adding a range sets it, clearing unsets it; for a region that is a sibling of one that has ranges.
+ */
+MV_API int mv_region_set_flush_coalesced(struct mv_region *region, bool flush, struct mv_error *err);
+
+/** Have all writes that were gathered so far reach their handlers. From a handler it does nothing. */
+MV_API void mv_machine_flush_coalesced(struct mv_machine *machine);
+
 MV_END_DECLS
 
 #endif

@@ -64,6 +64,13 @@ struct mv_listener_ops {
      * good until eventfd_del. @return 0 or a negative errno */
     int (*eventfd_add)(void *opaque, const struct mv_ioeventfd *at, int fd, struct mv_error *err);
     void (*eventfd_del)(void *opaque, const struct mv_ioeventfd *at, int fd);
+    /**
+     * Writes to a range of the space, which the section has, may be gathered from now on, or no more. Told after
+     * the section's region_add (ascending), and before its region_del (descending); where only this changed,
+     * alone.
+     */
+    void (*coalesced_add)(void *opaque, const struct mv_section *section, struct mv_range range);
+    void (*coalesced_del)(void *opaque, const struct mv_section *section, struct mv_range range);
     /** In a rehearsal (mv_machine_rehearse()), instead of prepare: say what it would do, a line for each step.
      * Then abort follows. */
     void (*describe)(void *opaque, void (*print)(void *print_opaque, const char *line), void *print_opaque);

@@ -49,12 +49,16 @@ struct accel {
     bool (*dirty_log_is_manual)(const struct accel_vm *vm);
     /* KVM_IOEVENTFD. 0 or -errno; -ENOTSUP where there is none for such writes: they come as exits then. */
     int (*ioeventfd)(struct accel_vm *vm, const struct kvm_ioeventfd *eventfd);
+    /* KVM_REGISTER_COALESCED_MMIO, or KVM_UNREGISTER_COALESCED_MMIO. 0 or -errno; -ENOTSUP where there is none. */
+    int (*coalesce)(struct accel_vm *vm, const struct kvm_coalesced_mmio_zone *zone, bool add);
     /* Statistics of the VM as a whole. */
     void (*vm_counters)(struct accel_vm *vm, accel_counter_fn *each, void *opaque);
 
     int (*vcpu_create)(struct accel_vm *vm, unsigned index, struct accel_vcpu **ret, struct mv_error *err);
     void (*vcpu_destroy)(struct accel_vcpu *vcpu);
     struct kvm_run *(*run_area)(struct accel_vcpu *vcpu);
+    /* The VM's one ring of gathered writes, as this vCPU has it mapped; NULL when there is none. */
+    struct kvm_coalesced_mmio_ring *(*coalesced_ring)(struct accel_vcpu *vcpu);
     /* KVM_RUN: 0 and an exit in the run area, or -errno; -EINTR when a signal or immediate_exit ended it. */
     int (*run)(struct accel_vcpu *vcpu);
     int (*get_regs)(struct accel_vcpu *vcpu, struct kvm_regs *ret);

@@ -89,6 +89,12 @@ static inline void epoch_exit(void)
     urcu_bp_read_unlock();
 }
 
+/* Whether this thread is in an epoch: so it is in every handler. */
+static inline bool epoch_is_inside(void)
+{
+    return urcu_bp_read_ongoing() != 0;
+}
+
 /* Pairs with epoch_load: what was written to *new before is visible to whoever loads the pointer. */
 #define epoch_publish(place, new_pointer) __atomic_store_n(&(place), (new_pointer), __ATOMIC_RELEASE)
 #define epoch_load(place) __atomic_load_n(&(place), __ATOMIC_ACQUIRE)

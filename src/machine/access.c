@@ -8,6 +8,7 @@
 #include "machine/block.h"
 #include "machine/dirty.h"
 #include "machine/iommu.h"
+#include "machine/machine.h"
 #include "machine/mmio.h"
 #include "machine/space.h"
 
@@ -189,9 +190,27 @@ static enum mv_result access_pieces(const struct mv_view *view, uint64_t address
     return (enum mv_result)result;
 }
 
+/* Before an access to a region that asks for it. */
+static void flush_for(struct mv_space *space, uint64_t address)
+{
+    if (epoch_is_inside()) {
+        return;
+    }
+    epoch_enter();
+    const struct section *s = view_find(epoch_load(space->flat->view), address);
+    bool flush = s && s->watch && s->watch->flush;
+    epoch_exit();
+    if (flush) {
+        mv_machine_flush_coalesced(space->machine);
+    }
+}
+
 static __attribute__((noinline)) enum mv_result access_slowly(struct mv_space *space, uint64_t address,
                                                               struct access a, size_t length)
 {
+    if (atomic_load_explicit(&space->machine->drain_count, memory_order_relaxed) > 0) {
+        flush_for(space, address);
+    }
     epoch_enter();
     enum mv_result result = access_pieces(epoch_load(space->flat->view), address, a, length);
     epoch_exit();

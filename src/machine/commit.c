@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/os.h"
+#include "machine/coalesced.h"
 #include "machine/flat.h"
 #include "machine/listener.h"
 #include "machine/machine.h"
@@ -149,6 +150,7 @@ static void tell_additions(struct flat *flat)
         if (at.added < flat->added.count && flat->added.sections[at.added] == s) {
             at.added++;
             tell_ascending(flat, s, listener_region_add);
+            coalesced_tell(flat, s, true);
             continue;
         }
         tell_ascending(flat, s, listener_region_nop);
@@ -163,6 +165,7 @@ static void tell_difference(struct mv_machine *machine)
     struct flat *flat;
     cds_list_for_each_entry (flat, &machine->flats, link) {
         for (size_t i = 0; i < flat->removed.count; i++) {
+            coalesced_tell(flat, flat->removed.sections[i], false);
             tell_descending(flat, flat->removed.sections[i], listener_region_del);
         }
         if (flat->next) {
@@ -201,9 +204,23 @@ static int tell_events(struct mv_machine *machine, struct mv_error *err)
     return 0;
 }
 
+static void untell_coalesced(struct flat *flat)
+{
+    for (size_t i = 0; i < flat->added.count; i++) {
+        coalesced_tell(flat, flat->added.sections[i], false);
+    }
+    for (size_t i = 0; i < flat->removed.count; i++) {
+        coalesced_tell(flat, flat->removed.sections[i], true);
+    }
+}
+
 static void abort_listeners(struct mv_machine *machine)
 {
     struct mv_listener *listener;
+    struct flat *flat;
+    cds_list_for_each_entry (flat, &machine->flats, link) {
+        untell_coalesced(flat);
+    }
     cds_list_for_each_entry_reverse (listener, &machine->listeners, link) {
         listener_abort(listener);
     }
@@ -222,6 +239,17 @@ static int tell_ranges(struct mv_machine *machine, struct mv_error *err)
         abort_listeners(machine);
     }
     return rc;
+}
+
+/* Nobody can refuse this, so it is told when all have agreed. */
+static void tell_coalesced(struct mv_machine *machine)
+{
+    struct flat *flat;
+    cds_list_for_each_entry (flat, &machine->flats, link) {
+        for (size_t i = 0; i < flat->after.count; i++) {
+            coalesced_tell_change(flat, flat->before.sections[i], flat->after.sections[i]);
+        }
+    }
 }
 
 static void publish(struct mv_machine *machine)
@@ -253,6 +281,7 @@ int commit_spaces(struct mv_machine *machine, struct mv_error *err)
         commit_nothing(machine);
         return rc;
     }
+    tell_coalesced(machine);
     publish(machine);
     if (ranges) {
         cds_list_for_each_entry (listener, &machine->listeners, link) {

@@ -140,8 +140,7 @@ static int commit_all(struct mv_machine *machine, struct mv_error *err)
 static void tell_global_stop(struct mv_machine *machine)
 {
     struct mv_listener *listener;
-    cds_list_for_each_entry_reverse(listener, &machine->listeners, link)
-    {
+    cds_list_for_each_entry_reverse (listener, &machine->listeners, link) {
         listener_log_global_stop(listener);
     }
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "machine/coalesced.h"
 #include "machine/flat.h"
 #include "machine/listener.h"
 #include "machine/mmio.h"
@@ -29,17 +30,6 @@ static int check(const struct mv_region *region, const struct mv_ioeventfd *e, s
                          e->size_bytes, e->offset);
     }
     return 0;
-}
-
-/* An edit that leaves every range as it is: listeners are told no more than that. */
-static void mark_quietly(struct mv_region *region)
-{
-    struct mv_machine *machine = region->machine;
-    bool dirty = machine->dirty;
-    machine->dirty = false;
-    region_mark(region);
-    machine->watch_dirty = machine->watch_dirty || machine->dirty;
-    machine->dirty = dirty;
 }
 
 typedef int change_fn(const struct watch *watch, const struct mv_ioeventfd *eventfd, struct watch **ret);
@@ -72,9 +62,7 @@ static int change(struct mv_region *region, const struct mv_ioeventfd *eventfd, 
         watch_put(made);
         return explain(rc, region, eventfd, err);
     }
-    watch_put(region->state.watch);
-    region->state.watch = made;
-    mark_quietly(region);
+    coalesced_set_watch(region, made);
     return 0;
 }
 
@@ -214,8 +202,7 @@ static void tell_del(struct flat *flat, const struct event_op *op)
 static int tell_add(struct flat *flat, const struct event_op *op, struct mv_error *err)
 {
     struct mv_listener *listener;
-    cds_list_for_each_entry_reverse(listener, &flat->machine->listeners, link)
-    {
+    cds_list_for_each_entry_reverse (listener, &flat->machine->listeners, link) {
         int rc = listener->space->flat == flat ? listener_eventfd_add(listener, &op->at, op->fd, err) : 0;
         if (rc < 0) {
             struct cds_list_head *told = listener->link.next;

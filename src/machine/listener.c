@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "machine/coalesced.h"
 #include "machine/machine.h"
 
 void listener_begin(struct mv_listener *listener)
@@ -135,6 +136,18 @@ void listener_eventfd_del(struct mv_listener *listener, const struct mv_ioeventf
     }
 }
 
+void listener_coalesced(struct mv_listener *listener, const struct section *section, struct mv_range range,
+                        bool add)
+{
+    void (*callback)(void *, const struct mv_section *, struct mv_range) =
+        add ? listener->ops->coalesced_add : listener->ops->coalesced_del;
+    if (callback) {
+        struct mv_section described;
+        section_describe(section, &described);
+        callback(listener->opaque, &described, range);
+    }
+}
+
 int listener_prepare(struct mv_listener *listener, struct mv_error *err)
 {
     return ask(listener, listener->ops->prepare, "the change", err);
@@ -181,6 +194,7 @@ static void tell_present(struct mv_listener *listener, const struct section *sec
     if (section->log_mask != 0) {
         listener_log_start(listener, section, 0);
     }
+    coalesced_tell_one(listener, section, true);
 }
 
 /* A range that is still there when it goes. */
@@ -191,6 +205,7 @@ static void tell_leaving(struct mv_listener *listener, const struct section *sec
         unlogged.log_mask = 0;
         listener_log_stop(listener, &unlogged, section->log_mask);
     }
+    coalesced_tell_one(listener, section, false);
     listener_region_del(listener, section);
 }
 

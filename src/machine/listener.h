@@ -34,6 +34,8 @@ void listener_log_global_after_sync(struct mv_listener *listener);
 int listener_eventfd_add(struct mv_listener *listener, const struct mv_ioeventfd *at, int fd,
                          struct mv_error *err);
 void listener_eventfd_del(struct mv_listener *listener, const struct mv_ioeventfd *at, int fd);
+void listener_coalesced(struct mv_listener *listener, const struct section *section, struct mv_range range,
+                        bool add);
 int listener_prepare(struct mv_listener *listener, struct mv_error *err);
 void listener_describe(struct mv_listener *listener, void (*print)(void *opaque, const char *line), void *opaque);
 void listener_commit(struct mv_listener *listener);

@@ -7,6 +7,7 @@
 
 #include "base/epoch.h"
 #include "base/error.h"
+#include "machine/coalesced.h"
 #include "machine/commit.h"
 #include "machine/region.h"
 #include "machine/undo.h"
@@ -37,6 +38,8 @@ int mv_machine_create(struct mv_machine **ret, struct mv_error *err)
     CDS_INIT_LIST_HEAD(&machine->spaces);
     CDS_INIT_LIST_HEAD(&machine->listeners);
     CDS_INIT_LIST_HEAD(&machine->deferred);
+    CDS_INIT_LIST_HEAD(&machine->drains);
+    pthread_mutex_init(&machine->drain_lock, NULL);
     block_table_init(&machine->blocks);
     atomic_init(&machine->refs, 1);
     *ret = machine;
@@ -57,6 +60,7 @@ void machine_put(struct mv_machine *machine)
     undo_destroy(machine->undo);
     block_table_finish(&machine->blocks);
     pthread_mutex_destroy(&machine->control);
+    pthread_mutex_destroy(&machine->drain_lock);
     free(machine);
 }
 
@@ -91,6 +95,11 @@ void machine_unlock(struct mv_machine *machine)
 int mv_machine_begin(struct mv_machine *machine, struct mv_error *err)
 {
     machine_lock(machine);
+    if (machine->held == 1 && atomic_load(&machine->drain_count) > 0) {
+        machine_unlock(machine); /* handlers are called without it */
+        mv_machine_flush_coalesced(machine);
+        machine_lock(machine);
+    }
     if (machine->committing) {
         machine_unlock(machine);
         return error_set(err, -EBUSY, "busy", NULL, "machine: a listener cannot edit the tree during a commit");

@@ -35,6 +35,9 @@ struct mv_machine {
     bool dirty;                 /* something that a space shows changed since the outermost begin */
     bool watch_dirty;           /* or what is done instead of calling handlers */
     bool log_gained;            /* and so did what is logged: see dirty.h */
+    pthread_mutex_t drain_lock; /* see coalesced.h; taken before `control` */
+    struct cds_list_head drains;
+    atomic_uint drain_count;
     uint64_t order_clock;       /* see struct region_state */
     struct cds_list_head flats; /* what the spaces show */
     struct cds_list_head spaces;

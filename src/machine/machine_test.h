@@ -324,6 +324,26 @@ static inline void witness_eventfd_del(void *opaque, const struct mv_ioeventfd *
     witness_event(opaque, "event-", at);
 }
 
+/* "NAME:gather+ FIRST-LAST" */
+static inline void witness_gather(struct witness *w, const char *word, struct mv_range range)
+{
+    char text[96];
+    snprintf(text, sizeof text, "%s %" PRIx64 "-%" PRIx64, word, range.first, range.last);
+    witness_write(w, text, NULL);
+}
+
+static inline void witness_coalesced_add(void *opaque, const struct mv_section *section, struct mv_range range)
+{
+    assert_true(section->range.first <= range.first && range.last <= section->range.last);
+    witness_gather(opaque, "gather+", range);
+}
+
+static inline void witness_coalesced_del(void *opaque, const struct mv_section *section, struct mv_range range)
+{
+    assert_true(section->range.first <= range.first && range.last <= section->range.last);
+    witness_gather(opaque, "gather-", range);
+}
+
 static const struct mv_listener_ops witness_ops = {
     .begin = witness_begin,
     .region_del = witness_del,
@@ -338,6 +358,8 @@ static const struct mv_listener_ops witness_ops = {
     .log_global_after_sync = witness_log_global_after_sync,
     .eventfd_add = witness_eventfd_add,
     .eventfd_del = witness_eventfd_del,
+    .coalesced_add = witness_coalesced_add,
+    .coalesced_del = witness_coalesced_del,
     .prepare = witness_prepare,
     .commit = witness_commit,
     .abort = witness_abort,

@@ -57,6 +57,7 @@ void watch_put(struct watch *watch)
             event_put(watch->events[i].event);
         }
         free(watch->events);
+        free(watch->ranges);
         free(watch);
     }
 }
@@ -89,19 +90,34 @@ static bool collide(const struct mv_ioeventfd *a, const struct mv_ioeventfd *b)
             (a->size_bytes == b->size_bytes && (!a->match || !b->match || a->data == b->data)));
 }
 
-/* Room for `count` events. */
-static struct watch *watch_create(size_t count)
+/* Room for so many events and ranges. */
+static struct watch *watch_create(size_t events, size_t ranges)
 {
     struct watch *watch = calloc(1, sizeof *watch);
-    struct watch_event *events = calloc(count, sizeof *events);
-    if (!watch || !events) {
-        free(watch);
-        free(events);
-        return NULL;
+    if (watch) {
+        atomic_init(&watch->refs, 1);
+        watch->events = calloc(events + 1, sizeof *watch->events);
+        watch->ranges = calloc(ranges + 1, sizeof *watch->ranges);
+        if (!watch->events || !watch->ranges) {
+            watch_put(watch);
+            watch = NULL;
+        }
     }
-    atomic_init(&watch->refs, 1);
-    watch->events = events;
     return watch;
+}
+
+/* The ranges and the flag of another one, if any. */
+static struct watch *with_ranges_of(const struct watch *watch, size_t events)
+{
+    size_t count = watch ? watch->range_count : 0;
+    struct watch *made = watch_create(events, count);
+    for (size_t i = 0; made && i < count; i++) {
+        made->ranges[made->range_count++] = watch->ranges[i];
+    }
+    if (made && watch) {
+        made->flush = watch->flush;
+    }
+    return made;
 }
 
 static void append(struct watch *watch, const struct watch_event *event)
@@ -122,7 +138,7 @@ int watch_with(const struct watch *watch, const struct mv_ioeventfd *eventfd, st
     if (rc < 0) {
         return rc;
     }
-    struct watch *made = watch_create(count + 1);
+    struct watch *made = with_ranges_of(watch, count + 1);
     size_t i = 0;
     if (made) {
         for (; i < count && watch_compare(&watch->events[i].is, eventfd) < 0; i++) {
@@ -149,8 +165,8 @@ int watch_without(const struct watch *watch, const struct mv_ioeventfd *eventfd,
         return -ENOENT;
     }
     struct watch *made = NULL;
-    if (count > 1) {
-        made = watch_create(count - 1);
+    if (count > 1 || watch->range_count > 0 || watch->flush) {
+        made = with_ranges_of(watch, count - 1);
         if (!made) {
             return -ENOMEM;
         }
@@ -160,6 +176,57 @@ int watch_without(const struct watch *watch, const struct mv_ioeventfd *eventfd,
             }
         }
     }
+    *ret = made;
+    return 0;
+}
+
+/* The events of another one, if any, and room for so many ranges. */
+static struct watch *with_events_of(const struct watch *watch, size_t ranges)
+{
+    size_t count = watch ? watch->event_count : 0;
+    struct watch *made = watch_create(count, ranges);
+    for (size_t i = 0; made && i < count; i++) {
+        append(made, &watch->events[i]);
+    }
+    return made;
+}
+
+int watch_with_range(const struct watch *watch, struct mv_range range, struct watch **ret)
+{
+    size_t count = watch ? watch->range_count : 0;
+    struct watch *made = with_events_of(watch, count + 1);
+    if (!made) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        made->ranges[made->range_count++] = watch->ranges[i];
+    }
+    made->ranges[made->range_count++] = range;
+    made->flush = true;
+    *ret = made;
+    return 0;
+}
+
+int watch_without_ranges(const struct watch *watch, struct watch **ret)
+{
+    *ret = NULL;
+    if (watch && watch->event_count > 0) {
+        *ret = with_events_of(watch, 0);
+        return *ret ? 0 : -ENOMEM;
+    }
+    return 0;
+}
+
+int watch_with_flush(const struct watch *watch, bool flush, struct watch **ret)
+{
+    struct watch *made = with_events_of(watch, watch ? watch->range_count : 0);
+    if (!made) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; watch && i < watch->range_count; i++) {
+        made->ranges[made->range_count++] = watch->ranges[i];
+    }
+    made->flush = flush;
     *ret = made;
     return 0;
 }

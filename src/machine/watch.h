@@ -22,6 +22,9 @@ struct watch {
     atomic_uint refs;
     size_t event_count;
     struct watch_event *events; /* in order: see watch_compare */
+    size_t range_count;
+    struct mv_range *ranges; /* of offsets to which writes may be gathered */
+    bool flush;              /* before the VMM's own accesses */
 };
 
 /* Any thread. NULL is allowed. */
@@ -37,6 +40,11 @@ int watch_compare(const struct mv_ioeventfd *a, const struct mv_ioeventfd *b);
  */
 int watch_with(const struct watch *watch, const struct mv_ioeventfd *eventfd, struct watch **ret);
 int watch_without(const struct watch *watch, const struct mv_ioeventfd *eventfd, struct watch **ret);
+
+/* With one more range, without any, with another flag: the rest as it was. @return 0 or -ENOMEM */
+int watch_with_range(const struct watch *watch, struct mv_range range, struct watch **ret);
+int watch_without_ranges(const struct watch *watch, struct watch **ret);
+int watch_with_flush(const struct watch *watch, bool flush, struct watch **ret);
 
 /* Set the first event that a write matches. @return false when there is none */
 bool watch_write(const struct watch *watch, uint64_t offset, unsigned size_bytes, uint64_t value);

@@ -7,6 +7,7 @@
 
 #include "base/addr.h"
 #include "base/error.h"
+#include "vm/coalesced.h"
 #include "vm/walk.h"
 
 #define RFLAGS_IF (UINT64_C(1) << 9)
@@ -217,6 +218,7 @@ static void count(struct mv_vcpu *vcpu, uint32_t reason)
 
 void exit_handle(struct mv_vcpu *vcpu, int rc)
 {
+    coalesced_before_exit(vcpu->vm);
     if (rc == -EINTR) {
         count(vcpu, ACCEL_EXIT_INTERRUPTED);
         return;

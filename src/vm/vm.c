@@ -12,6 +12,7 @@
 #include "base/os.h"
 #include "machine/dirty.h"
 #include "machine/space.h"
+#include "vm/coalesced.h"
 #include "vm/gate.h"
 #include "vm/ioeventfd.h"
 #include "vm/vcpu.h"
@@ -77,13 +78,25 @@ static int give_memory(struct mv_vm *vm, struct mv_error *err)
                               &vm->listener, err);
 }
 
-static int give_events(struct mv_vm *vm, struct mv_error *err)
+/* What is done in the kernel instead of calling handlers. */
+static int give_watches(struct mv_vm *vm, struct mv_error *err)
 {
-    int rc = mv_listener_create(vm->options.memory, &ioeventfd_memory_ops, vm, SLOT_LISTENER_PRIORITY,
-                                &vm->memory_events, err);
-    return rc < 0 ? rc
-                  : mv_listener_create(vm->options.io, &ioeventfd_io_ops, vm, SLOT_LISTENER_PRIORITY,
-                                       &vm->io_events, err);
+    const struct {
+        struct mv_space *space;
+        const struct mv_listener_ops *ops;
+        struct mv_listener **listener;
+    } watches[] = {
+        {vm->options.memory, &ioeventfd_memory_ops, &vm->memory_events},
+        {vm->options.io, &ioeventfd_io_ops, &vm->io_events},
+        {vm->options.memory, &coalesced_memory_ops, &vm->memory_zones},
+        {vm->options.io, &coalesced_io_ops, &vm->io_zones},
+    };
+    int rc = 0;
+    for (size_t i = 0; i < sizeof watches / sizeof watches[0] && rc == 0; i++) {
+        rc = mv_listener_create(watches[i].space, watches[i].ops, vm, SLOT_LISTENER_PRIORITY, watches[i].listener,
+                                err);
+    }
+    return rc;
 }
 
 /* --- making and ending
@@ -133,7 +146,7 @@ int mv_vm_create(const struct mv_vm_options *options, struct mv_vm **ret, struct
         rc = give_memory(vm, err);
     }
     if (rc == 0) {
-        rc = give_events(vm, err);
+        rc = give_watches(vm, err);
     }
     if (rc < 0) {
         mv_vm_destroy(vm);
@@ -151,6 +164,9 @@ void mv_vm_destroy(struct mv_vm *vm)
     struct mv_stop ignored;
     mv_vm_stop(vm, MV_STOP_REQUEST, 0, "the VM is destroyed");
     mv_vm_wait(vm, &ignored);
+    coalesced_end(vm);
+    mv_listener_destroy(vm->io_zones);
+    mv_listener_destroy(vm->memory_zones);
     mv_listener_destroy(vm->io_events);
     mv_listener_destroy(vm->memory_events);
     if (vm->listener) {
@@ -198,6 +214,7 @@ int mv_vm_add_vcpu(struct mv_vm *vm, struct mv_vcpu **ret, struct mv_error *err)
     pthread_mutex_lock(&vm->lock); /* a commit in another thread may be closing the gate */
     vm->vcpus[vm->vcpu_count++] = vcpu;
     pthread_mutex_unlock(&vm->lock);
+    coalesced_start(vm);
     if (ret) {
         *ret = vcpu;
     }
@@ -281,6 +298,7 @@ void mv_vm_wait(struct mv_vm *vm, struct mv_stop *ret)
     *ret = vm->stop;
     pthread_mutex_unlock(&vm->lock);
     pthread_mutex_unlock(&vm->joining);
+    coalesced_before_exit(vm);
 }
 
 int mv_vm_run(struct mv_vm *vm, struct mv_stop *ret, struct mv_error *err)

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "accel/accel.h"
+#include "machine/coalesced.h"
 #include "vm/slots.h"
 
 #define VM_VCPUS_MAX 254 /* what an 8-bit APIC id can name, less the broadcast address */
@@ -68,6 +69,10 @@ struct mv_vm {
     struct accel_vm *accel;
     struct mv_listener *listener; /* feeds `slots` */
     struct slot_table *slots;
+    struct mv_listener *memory_zones; /* gathered writes */
+    struct mv_listener *io_zones;
+    struct kvm_coalesced_mmio_ring *ring; /* or NULL */
+    struct coalesced_drain drain;
     struct mv_listener *memory_events; /* eventfds of the spaces */
     struct mv_listener *io_events;
 

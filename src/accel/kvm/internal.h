@@ -20,6 +20,8 @@ struct accel_vm {
     unsigned max_slots;
     bool readonly_slots;
     bool manual_dirty_log;
+    unsigned coalesced_page; /* of the run area; 0: none */
+    bool coalesced_pio;
     bool ioeventfds;
     bool ioeventfds_any_length;
     size_t run_size;          /* of each vCPU's run area, in bytes */

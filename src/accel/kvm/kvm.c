@@ -11,6 +11,7 @@
 #include "accel/kvm/cpuid.h"
 #include "accel/kvm/internal.h"
 #include "base/error.h"
+#include "base/os.h"
 
 #define DEVICE "/dev/kvm"
 
@@ -149,6 +150,21 @@ static int ioeventfd(struct accel_vm *vm, const struct kvm_ioeventfd *eventfd)
     return result_of(ioctl(vm->vm_fd, KVM_IOEVENTFD, eventfd));
 }
 
+static int coalesce(struct accel_vm *vm, const struct kvm_coalesced_mmio_zone *zone, bool add)
+{
+    if (vm->coalesced_page == 0 || (zone->pio && !vm->coalesced_pio)) {
+        return -ENOTSUP;
+    }
+    return result_of(ioctl(vm->vm_fd, add ? KVM_REGISTER_COALESCED_MMIO : KVM_UNREGISTER_COALESCED_MMIO, zone));
+}
+
+static struct kvm_coalesced_mmio_ring *coalesced_ring(struct accel_vcpu *vcpu)
+{
+    size_t page = (size_t)os_page_size();
+    size_t at = vcpu->vm->coalesced_page * page;
+    return at == 0 || at + page > vcpu->vm->run_size ? NULL : (void *)((unsigned char *)vcpu->run + at);
+}
+
 static void vm_counters(struct accel_vm *vm, accel_counter_fn *each, void *opaque)
 {
     kvm_stats_read(&vm->stats, each, opaque);
@@ -207,6 +223,8 @@ const struct accel accel_kvm = {
     .clear_dirty_log = clear_dirty_log,
     .dirty_log_is_manual = dirty_log_is_manual,
     .ioeventfd = ioeventfd,
+    .coalesce = coalesce,
+    .coalesced_ring = coalesced_ring,
     .vm_counters = vm_counters,
     .vcpu_create = kvm_vcpu_create,
     .vcpu_destroy = kvm_vcpu_destroy,

@@ -60,6 +60,8 @@ static int fill(struct accel_vm *vm, struct mv_error *err)
     vm->run_size = (size_t)run_size;
     vm->max_slots = (unsigned)kvm_capability(vm->kvm_fd, KVM_CAP_NR_MEMSLOTS);
     vm->readonly_slots = kvm_capability(vm->kvm_fd, KVM_CAP_READONLY_MEM) != 0;
+    vm->coalesced_page = (unsigned)kvm_capability(vm->kvm_fd, KVM_CAP_COALESCED_MMIO);
+    vm->coalesced_pio = kvm_capability(vm->kvm_fd, KVM_CAP_COALESCED_PIO) != 0;
     vm->ioeventfds = kvm_capability(vm->kvm_fd, KVM_CAP_IOEVENTFD) != 0;
     vm->ioeventfds_any_length = kvm_capability(vm->kvm_fd, KVM_CAP_IOEVENTFD_ANY_LENGTH) != 0;
     vm->manual_dirty_log = enable_manual_dirty_log(vm);
