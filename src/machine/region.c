@@ -23,6 +23,11 @@ unsigned char *region_host(const struct mv_region *region, uint64_t offset)
     return region->ram.block->host + region->ram.offset + offset;
 }
 
+bool region_block_is_readonly(const struct mv_region *region)
+{
+    return region_has_block(region) && region->ram.block->readonly;
+}
+
 /* --- making and ending ------------------------------------------------------------------------------------------
  */
 
@@ -288,7 +293,7 @@ const char *mv_region_type(const struct mv_region *region)
         region = region->alias.target;
     }
     switch (region->kind) {
-    case MV_REGION_RAM: return region->state.readonly || region->ram.block->readonly ? "rom" : "ram";
+    case MV_REGION_RAM: return region->state.readonly || region_block_is_readonly(region) ? "rom" : "ram";
     case MV_REGION_ROM: return "rom";
     case MV_REGION_ROM_DEVICE: return region->state.rom_mode ? "romd" : "i/o";
     case MV_REGION_RAM_DEVICE: return "ramd";

@@ -84,6 +84,9 @@ static inline bool region_has_block(const struct mv_region *region)
     return region->ram.block != NULL;
 }
 
+/* Whether nobody can write its bytes, not even the host. */
+bool region_block_is_readonly(const struct mv_region *region);
+
 /*
  * Give a reference back as soon as the control lock, which is held, is free: with the last one a release callback
  * may be called, and that must not happen under the lock.

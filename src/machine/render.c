@@ -217,7 +217,8 @@ static int visit_children(struct canvas *canvas, struct mv_region *region, wide 
 /* Memory of a block that the host itself cannot write: a store to it would end the process. */
 static bool is_of_readonly_block(const struct mv_region *region)
 {
-    return (region->kind == MV_REGION_RAM || region->kind == MV_REGION_RAM_DEVICE) && region->ram.block->readonly;
+    return (region->kind == MV_REGION_RAM || region->kind == MV_REGION_RAM_DEVICE) &&
+           region_block_is_readonly(region);
 }
 
 static int visit(struct canvas *canvas, struct mv_region *region, wide base, struct mv_range clip,
