@@ -4,55 +4,86 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <memvirt/mtree.h>
+
 #include "base/error.h"
 #include "monitor/command.h"
 
 /* --- info mtree
  * ----------------------------------------------------------------------------------------------- */
 
-static void print_section(const struct mv_section *section, struct text *out)
+/* For the flat views: which ranges are in slots, as they were when the command began. */
+struct slot_list {
+    const struct mv_space *memory;
+    struct mv_slot *slots; /* in order of gpa */
+    size_t count;
+};
+
+/* They may become more while room is made. */
+static struct mv_slot *copy_slots(struct mv_vm *vm, size_t *ret_count)
 {
-    bool rom = section->hva.raw != 0 && section->readonly;
-    text_print(out, "  %016" PRIx64 "-%016" PRIx64 " (prio 0, %s): %s", section->range.first, section->range.last,
-               rom ? "rom" : mv_region_type(section->region), mv_region_name(section->region));
-    if (section->offset != 0) {
-        text_print(out, " @%016" PRIx64, section->offset);
+    size_t capacity = mv_vm_slots(vm, NULL, 0);
+    for (;;) {
+        struct mv_slot *slots = calloc(capacity + 1, sizeof *slots);
+        size_t count = slots ? mv_vm_slots(vm, slots, capacity) : 0;
+        if (!slots || count <= capacity) {
+            *ret_count = count;
+            return slots;
+        }
+        free(slots);
+        capacity = count;
     }
-    text_add(out, "\n", 1);
 }
 
-static void print_view(struct mv_space *space, unsigned number, struct text *out)
+static bool has_slot(void *opaque, struct mv_space *space, struct mv_range range)
 {
-    const struct mv_view *view = mv_space_view(space);
-    const char *root = mv_region_name(mv_space_root(space));
-    struct mv_section section;
-    uint64_t at = 0;
-    text_print(out, "FlatView #%u\n AS \"%s\", root: %s\n Root memory region: %s\n", number, mv_space_name(space),
-               root, root);
-    if (mv_view_count(view) == 0) {
-        text_print(out, "  No rendered FlatView\n");
-    }
-    while (mv_view_next(view, mv_gpa(at), &section)) {
-        print_section(&section, out);
-        at = section.range.last + 1;
-        if (at == 0) {
-            break;
+    const struct slot_list *list = opaque;
+    size_t low = 0;
+    size_t high = space == list->memory ? list->count : 0;
+    while (low < high) { /* the last slot that begins at range.first or before it */
+        size_t middle = low + (high - low) / 2;
+        if (list->slots[middle].gpa.raw <= range.first) {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
     }
-    text_add(out, "\n", 1);
-    mv_view_release(view);
+    const struct mv_slot *slot = low > 0 ? &list->slots[low - 1] : NULL;
+    return slot && range.last - slot->gpa.raw < slot->size_bytes;
 }
 
-/* TODO(mtree): mv_mtree_print() as soon as it is there. */
+static void add_line(void *opaque, const char *line)
+{
+    text_print(opaque, "%s\n", line);
+}
+
+static unsigned mtree_flags(const struct value *arguments)
+{
+    unsigned flags = 0;
+    flags |= value_bool_at(arguments, "flat") ? MV_MTREE_FLAT : 0;
+    flags |= value_bool_at(arguments, "dispatch") ? MV_MTREE_DISPATCH : 0;
+    flags |= value_bool_at(arguments, "owner") ? MV_MTREE_OWNER : 0;
+    flags |= value_bool_at(arguments, "disabled") ? MV_MTREE_DISABLED : 0;
+    return flags;
+}
+
 int map_mtree(struct session *session, const struct value *arguments, struct value **ret, struct mv_error *err)
 {
-    if (!value_bool_at(arguments, "flat")) {
-        return error_set(err, -ENOTSUP, "no-trees", NULL, "mtree: only -f is there so far");
-    }
+    const struct mv_monitor_options *options = &session->monitor->options;
+    struct slot_list list = {.memory = mv_vm_memory(options->vm)};
+    const struct mv_mtree_accel accel = {.name = "KVM", .has_slot = has_slot, .opaque = &list};
     struct text text;
+    list.slots = copy_slots(options->vm, &list.count);
+    if (!list.slots) {
+        return error_set(err, -ENOMEM, "no-memory", NULL, "out of memory");
+    }
     text_init(&text, COMMAND_TEXT_MAX);
-    print_view(mv_vm_memory(session->monitor->options.vm), 0, &text);
-    print_view(mv_vm_io(session->monitor->options.vm), 1, &text);
+    int rc = mv_mtree_print(options->machine, mtree_flags(arguments), &accel, add_line, &text, err);
+    free(list.slots);
+    if (rc < 0) {
+        text_finish(&text);
+        return rc;
+    }
     *ret = command_text_result(&text);
     return 0;
 }
@@ -121,22 +152,6 @@ static struct value *slot_value(const struct mv_slot *slot)
     value = value_with(value, "hva", value_address(slot->hva.raw));
     value = value_with(value, "readonly", value_bool(slot->flags & KVM_MEM_READONLY));
     return value_with(value, "log-dirty-pages", value_bool(slot->flags & KVM_MEM_LOG_DIRTY_PAGES));
-}
-
-/* They may become more while room is made. */
-static struct mv_slot *copy_slots(struct mv_vm *vm, size_t *ret_count)
-{
-    size_t capacity = mv_vm_slots(vm, NULL, 0);
-    for (;;) {
-        struct mv_slot *slots = calloc(capacity + 1, sizeof *slots);
-        size_t count = slots ? mv_vm_slots(vm, slots, capacity) : 0;
-        if (!slots || count <= capacity) {
-            *ret_count = count;
-            return slots;
-        }
-        free(slots);
-        capacity = count;
-    }
 }
 
 int map_slots(struct session *session, const struct value *arguments, struct value **ret, struct mv_error *err)

@@ -219,6 +219,19 @@ def memory_is_shown_as_qemu_shows_it():
 
 
 @test
+def trees_and_flat_views():
+    with monitored() as (process, path, qmp_path):
+        hmp, qmp = Hmp(path), Qmp(qmp_path)
+        contains(hmp('info mtree'), 'address-space: memory\r\n  0000000000000000-')
+        contains(hmp('info mtree -f'), ' Root memory region: system\r\n')
+        contains(hmp('info mtree -f'), '00000000ffff0000-00000000ffffffff (prio 0, rom): boot.rom KVM\r\n')
+        contains(hmp('info mtree -f'), '00000000d0000000-00000000d0000fff (prio 0, i/o): scratch\r\n')
+        contains(hmp('info mtree -f -d'), 'Dispatch')
+        equal(hmp('info mtree -fdoD').replace('\r', ''),
+              qmp('x-query-mtree', flat=True, dispatch=True, owner=True, disabled=True)['human-readable-text'])
+
+
+@test
 def virtual_and_physical_agree():
     with monitored(qmp=False) as (process, path, _):
         hmp = Hmp(path)
