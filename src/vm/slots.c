@@ -302,7 +302,9 @@ static int add_slot(struct slot_table *table, struct slot *slot)
     }
     /* Into the tree first: that may fail without a trace. */
     pthread_mutex_lock(&table->lock);
-    bool linked = tsearch(node, &table->tree, compare_gpa) != NULL;
+    struct slot **found = tsearch(node, &table->tree, compare_gpa);
+    bool linked = found != NULL;
+    assert(!linked || *found == node); /* the plan has no two slots at one address */
     pthread_mutex_unlock(&table->lock);
     int rc = linked ? call(table, &slot->is, slot->is.size_bytes) : -ENOMEM;
     pthread_mutex_lock(&table->lock);
