@@ -71,6 +71,12 @@ static void its_memory_is_hollow(void **state)
     mv_view_release(view);
     mv_space_destroy(space);
     mv_region_put(window);
+    const struct mv_region_options device = {.name = "device", .kind = MV_REGION_RAM_DEVICE, .size_bytes = 8};
+    assert_int_equal(mv_region_create(machine, &device, &window, &err), 0);
+    assert_int_equal(mv_space_create(machine, "own", window, &space, &err), 0);
+    assert_int_equal(mv_space_read(space, mv_gpa(0), &value, 8, MV_ATTRS_NONE), MV_DECODE_ERROR);
+    mv_space_destroy(space);
+    mv_region_put(window);
     assert_non_null(strstr(printed(machine, MV_MTREE_FLAT), "fff (prio 0, romd): flash\n"));
     assert_non_null(strstr(printed(machine, MV_MTREE_FLAT), "ffffffffffffffff (prio 0, ram): huge\n"));
     mv_mtree_destroy(mtree);
@@ -282,6 +288,46 @@ static void bridges_may_be_behind_bridges(void **state)
                       "\n");
 }
 
+#define BRIDGE_OF(owner)                                                                                          \
+    "memory-region: bridge\n"                                                                                     \
+    "  0000000000000000-ffffffffffffffff (prio 0, i/o): bridge owner:{dev id=" owner "}\n"
+
+/* The owner decides, where it is told: the second window, by all else of the first bridge, is of the second. */
+static void owners_tell_targets_apart(void **state)
+{
+    (void)state;
+    assert_flat(
+        "address-space: s\n" ROOT "    0000000000001000-0000000000001fff (prio 0, i/o): alias p @bridge "
+        "0000000000001000-0000000000001fff owner:{dev id=a}\n"
+        "    0000000000003000-0000000000003fff (prio 0, i/o): alias m @bridge "
+        "0000000000003000-0000000000003fff owner:{dev id=b}\n"
+        "\n" BRIDGE_OF("a") "    0000000000003000-000000000000300f (prio 0, i/o): of a orphan\n"
+                            "\n" BRIDGE_OF(
+                                "b") "    0000000000003010-000000000000301f (prio 0, i/o): of b orphan\n\n",
+        "FlatView #0\n"
+        " AS \"s\", root: system\n"
+        " Root memory region: system\n"
+        "  0000000000003010-000000000000301f (prio 0, i/o): of b\n"
+        "\n");
+}
+
+/* A window of one byte on more is a closed one. */
+static void closed_windows_show_nothing(void **state)
+{
+    (void)state;
+    assert_flat("address-space: s\n" ROOT "    0000000000001000-0000000000001000 (prio 0, i/o): alias w @device "
+                "0000000000000000-0000000000000000\n"
+                "    0000000000002000-0000000000002000 (prio 0, i/o): alias v @port "
+                "0000000000000000-0000000000000000\n"
+                "\nmemory-region: device\n  0000000000000000-00000000000000ff (prio 0, i/o): device\n"
+                "\nmemory-region: port\n  0000000000000000-0000000000000000 (prio 0, i/o): port\n",
+                "FlatView #0\n"
+                " AS \"s\", root: system\n"
+                " Root memory region: system\n"
+                "  0000000000002000-0000000000002000 (prio 0, i/o): port\n"
+                "\n");
+}
+
 static void toss_ups_are_told(void **state)
 {
     struct mv_mtree *mtree =
@@ -420,6 +466,25 @@ static void bombs_are_refused(void **state)
     assert_refused(text, -E2BIG, "too-large", "unfold into more than 2097152 regions");
 }
 
+/* Few regions, but in the trees of very many spaces, each of which has a view of its own. */
+static void what_all_spaces_show_is_bounded(void **state)
+{
+    static char text[1 << 20];
+    size_t used = 0;
+    (void)state;
+    for (int i = 0; i < 700; i++) {
+        used += (size_t)snprintf(text + used, sizeof text - used,
+                                 "address-space: s\n  0000000000000000-0000000000000fff (prio 0, i/o): r\n%s\n",
+                                 ALIAS_OF("t"));
+    }
+    used += (size_t)snprintf(text + used, sizeof text - used, "%s", TARGET("t"));
+    for (int i = 0; i < 400; i++) {
+        used +=
+            (size_t)snprintf(text + used, sizeof text - used, "    %016x-%016x (prio 0, i/o): d\n", i * 2, i * 2);
+    }
+    assert_refused(text, -E2BIG, "too-large", "show more than 262144 regions");
+}
+
 static void depth_is_bounded(void **state)
 {
     static char text[1 << 20];
@@ -459,11 +524,14 @@ int main(void)
         cmocka_unit_test(ties_are_broken),
         cmocka_unit_test(windows_tell_targets_apart),
         cmocka_unit_test(bridges_may_be_behind_bridges),
+        cmocka_unit_test(owners_tell_targets_apart),
+        cmocka_unit_test(closed_windows_show_nothing),
         cmocka_unit_test(toss_ups_are_told),
         cmocka_unit_test(flat_views_help),
         cmocka_unit_test(errors_name_the_line),
         cmocka_unit_test(cycles_are_refused),
         cmocka_unit_test(bombs_are_refused),
+        cmocka_unit_test(what_all_spaces_show_is_bounded),
         cmocka_unit_test(depth_is_bounded),
     };
     return cmocka_run_group_tests_name("mtree_import", tests, NULL, NULL);
