@@ -89,6 +89,17 @@ static bool write_some(struct channel *channel)
     return true;
 }
 
+/* Before another command, which may let the guest go on and print: write as much as is taken without waiting. A
+ * client that is gone is found by serve. */
+static void write_ready(struct channel *channel)
+{
+    struct pollfd fd = {.fd = channel->out_fd, .events = POLLOUT};
+    bool there = true;
+    while (there && queued(channel) > 0 && poll(&fd, 1, 0) > 0 && (fd.revents & POLLOUT)) {
+        there = write_some(channel);
+    }
+}
+
 /* --- a client
  * -------------------------------------------------------------------------------------------------- */
 
@@ -201,6 +212,7 @@ bool channel_wait(struct channel *channel, int fd, short events)
 static bool serve(struct channel *channel)
 {
     if (may_work(channel)) {
+        write_ready(channel);
         work(channel);
         return true;
     }

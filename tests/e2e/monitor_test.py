@@ -307,7 +307,8 @@ def standard_input_and_output():
     equal(done.returncode, HELLO_STATUS, str(done))
     contains(done.stdout, b'(memvirt) VM status: paused (prelaunch)\n')
     contains(done.stdout, b'00000000ffff0000: 0xf4f4f4f4\n')
-    contains(done.stdout, b'hello')
+    after_cont = done.stdout.split(b'f4f4f4f4\n', 1)[1]
+    contains(after_cont, b'hello', 'what came before cont is answered before the guest prints')
 
 
 @test
