@@ -274,6 +274,37 @@ static void a_write_sets_and_does_not_call(void **state)
     }
 }
 
+static enum mv_result give(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
+                           struct mv_attrs attrs)
+{
+    (void)opaque, (void)offset, (void)size_bytes, (void)attrs;
+    *ret_value = 0;
+    return MV_OK;
+}
+
+/* A device whose registers are written without a detour: the second write finds the thread known. */
+static void a_plain_register_is_no_way_around(void **state)
+{
+    (void)state;
+    static const struct mv_mmio_ops plain = {
+        .read = give,
+        .write = handle,
+        .valid = {.min_bytes = 1, .max_bytes = 8},
+        .impl = {.min_bytes = 1, .max_bytes = 8},
+    };
+    struct mv_region *r = put_in(rig.root, 0, mmio(&rig, "r", 0x100, &plain, NULL), 0);
+    int fd = new_fd();
+    put(0, 1, 4);
+    put(0, 1, 4);
+    assert_int_equal(handled, 2);
+    add(r, any(0, 4, fd));
+    put(0, 1, 4);
+    put(0, 1, 4);
+    assert_int_equal(count_of(fd), 2);
+    assert_int_equal(handled, 2);
+    close(fd);
+}
+
 /* --- against a model --------------------------------------------------------------------------------------------
  */
 
@@ -457,9 +488,10 @@ static void random_edits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_RIG(alone_they_are_told_alone),      WITH_RIG(they_move_with_their_region),
-        WITH_RIG(a_refusal_takes_all_back),       WITH_RIG(bad_eventfds),
-        WITH_RIG(a_write_sets_and_does_not_call), WITH_RIG(random_edits),
+        WITH_RIG(alone_they_are_told_alone),         WITH_RIG(they_move_with_their_region),
+        WITH_RIG(a_refusal_takes_all_back),          WITH_RIG(bad_eventfds),
+        WITH_RIG(a_write_sets_and_does_not_call),    WITH_RIG(random_edits),
+        WITH_RIG(a_plain_register_is_no_way_around),
     };
     return cmocka_run_group_tests_name("ioeventfd", tests, NULL, NULL);
 }
