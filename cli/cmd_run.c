@@ -47,8 +47,7 @@ static const char help[] =
     "  6      the host failed while the guest ran, or the output could not be written\n"
     "  128+N  stopped by signal N: SIGINT or SIGTERM\n";
 
-/* --- before
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- before ------------------------------------------------------------------------------------ */
 
 /* Before anything is built: asked for an accelerator that cannot be used, nothing else is of interest. */
 static int check_accel(const char *name)
@@ -68,8 +67,7 @@ static int check_accel(const char *name)
     return usage_error("run", "--accel %s: there is no accelerator of that name", name);
 }
 
-/* --- after
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- after ------------------------------------------------------------------------------------- */
 
 static int stop_status(const struct mv_stop *stop)
 {
@@ -119,8 +117,7 @@ static int conclude(struct guest *guest, const struct run_options *options, cons
     return status;
 }
 
-/* --- the run
- * --------------------------------------------------------------------------------------------------------- */
+/* --- the run ----------------------------------------------------------------------------------- */
 
 static int run_vm(struct guest *guest, struct signals *signals, const struct run_options *options)
 {

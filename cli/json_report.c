@@ -7,8 +7,7 @@
 #include "json_value.h"
 #include "report.h"
 
-/* --- counters
- * ------------------------------------------------------------------------------------------------------- */
+/* --- counters ---------------------------------------------------------------------------------- */
 
 static json_t *counters_value(const struct report_counters *counters)
 {
@@ -28,8 +27,7 @@ static json_t *stop_value(const struct mv_stop *stop)
     return json_with(object, "text", json_text(stop->text));
 }
 
-/* --- memory
- * --------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------ */
 
 static json_t *words_value(const char *const *words, size_t count)
 {
@@ -82,8 +80,7 @@ static json_t *view_value(const struct report_view *view)
     return array;
 }
 
-/* --- chains
- * --------------------------------------------------------------------------------------------------------- */
+/* --- chains ------------------------------------------------------------------------------------ */
 
 /* Adds the members of a place to an object. */
 static json_t *with_place(json_t *object, const struct mv_place *place)
@@ -178,8 +175,7 @@ static json_t *chains_value(const struct report *report)
     return array;
 }
 
-/* --- all of it
- * ------------------------------------------------------------------------------------------------------ */
+/* --- all of it --------------------------------------------------------------------------------- */
 
 bool json_print_report(const struct report *report)
 {

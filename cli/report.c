@@ -11,8 +11,7 @@
 /* No host has smaller pages. */
 #define HOST_PAGE_BYTES 4096
 
-/* --- words
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- words ------------------------------------------------------------------------------------- */
 
 const char *report_why_name(enum report_why why)
 {
@@ -61,8 +60,7 @@ size_t report_slot_flags(uint32_t flags, const char *ret[REPORT_SLOT_FLAGS_MAX])
     return count;
 }
 
-/* --- counters, slots and views
- * -------------------------------------------------------------------------------------- */
+/* --- counters, slots and views ----------------------------------------------------------------- */
 
 static bool gather_counters(struct mv_vm *vm, enum mv_counter_set set, struct report_counters *ret)
 {
@@ -127,8 +125,7 @@ static bool gather_view(struct mv_space *space, struct report_view *ret)
     return true;
 }
 
-/* --- chains
- * --------------------------------------------------------------------------------------------------------- */
+/* --- chains ------------------------------------------------------------------------------------ */
 
 static bool has_gpa(const struct mv_chain *chain)
 {
@@ -204,8 +201,7 @@ static bool gather_chains(struct mv_vm *vm, const struct run_options *options, s
     return true;
 }
 
-/* --- all of it
- * ------------------------------------------------------------------------------------------------------ */
+/* --- all of it --------------------------------------------------------------------------------- */
 
 static bool gather(struct report *report, struct guest *guest, const struct run_options *options)
 {

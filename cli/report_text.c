@@ -9,8 +9,7 @@
 #include "entry.h"
 #include "size.h"
 
-/* --- counters
- * ------------------------------------------------------------------------------------------------------- */
+/* --- counters ---------------------------------------------------------------------------------- */
 
 static int widest(const struct report_counters *counters)
 {
@@ -81,8 +80,7 @@ static void print_kernel(const struct report *report)
     print_non_zero(&report->kernel);
 }
 
-/* --- memory
- * --------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------ */
 
 static void print_slot(const struct mv_slot *slot)
 {
@@ -126,8 +124,7 @@ static void print_view(const struct report_view *view)
     }
 }
 
-/* --- chains
- * --------------------------------------------------------------------------------------------------------- */
+/* --- chains ------------------------------------------------------------------------------------ */
 
 /* "ram+0x1000", or "nothing". */
 static void print_region(const struct mv_place *place)

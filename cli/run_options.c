@@ -71,8 +71,7 @@ static bool choose(const struct choice *choices, const char *word, int *ret)
     return false;
 }
 
-/* --- each option's value
- * ----------------------------------------------------------------------------------------- */
+/* --- each option's value ----------------------------------------------------------------------- */
 
 static int set_ram(struct run_options *options, const char *value)
 {
@@ -173,8 +172,7 @@ static int take(struct run_options *options, int c, const char *value, char *con
     }
 }
 
-/* --- the whole
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the whole --------------------------------------------------------------------------------- */
 
 /* "a b c"; NULL when out of memory. */
 static char *join(char *const *words)

@@ -42,8 +42,7 @@ MV_API enum mv_result mv_space_compare(struct mv_space *space, mv_gpa_t address,
 MV_API enum mv_result mv_space_read_once(struct mv_space *space, mv_gpa_t address, void *ret_bytes, size_t length,
                                          struct mv_attrs attrs);
 
-/* --- windows ----------------------------------------------------------------------------------------------------
- */
+/* --- windows ----------------------------------------------------------------------------------- */
 
 enum mv_rights {
     MV_READ = 1,
@@ -80,8 +79,7 @@ MV_API enum mv_result mv_window_read(const struct mv_window *window, size_t offs
                                      size_t length);
 MV_API enum mv_result mv_window_write(struct mv_window *window, size_t offset, const void *bytes, size_t length);
 
-/* --- mapping ----------------------------------------------------------------------------------------------------
- */
+/* --- mapping ----------------------------------------------------------------------------------- */
 
 /** Guest memory mapped for somebody who needs a pointer, such as a DMA engine of the host's. */
 struct mv_map {

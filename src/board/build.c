@@ -19,8 +19,7 @@
 #define SERIAL_PORT 0x3f8
 #define EXIT_STATUS_MASK 0xff
 
-/* --- what the devices do ----------------------------------------------------------------------------------------
- */
+/* --- what the devices do ----------------------------------------------------------------------- */
 
 static void board_print(void *opaque, const void *bytes, size_t length)
 {
@@ -86,8 +85,7 @@ void board_power_off(void *opaque)
     pthread_mutex_unlock(&board->vm_lock);
 }
 
-/* --- building ---------------------------------------------------------------------------------------------------
- */
+/* --- building ---------------------------------------------------------------------------------- */
 
 int build_place(struct mv_region *container, uint64_t offset, struct mv_region *child, struct mv_error *err)
 {

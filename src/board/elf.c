@@ -48,8 +48,7 @@ static uint64_t address_max(enum elf_class elf_class)
     return elf_class == ELF_CLASS_64 ? UINT64_MAX : UINT32_MAX;
 }
 
-/* --- the ELF header ---------------------------------------------------------------------------------------------
- */
+/* --- the ELF header ---------------------------------------------------------------------------- */
 
 /* What people call a machine; NULL when it is none of those that they are likely to have. */
 static const char *machine_name(uint16_t machine)
@@ -226,8 +225,7 @@ int elf_program_headers(const struct elf_source *source, struct mv_range *ret_ta
     return 0;
 }
 
-/* --- the segments -----------------------------------------------------------------------------------------------
- */
+/* --- the segments ------------------------------------------------------------------------------ */
 
 /* The table is checked: it is in the file. */
 static void decode_program_header(const struct elf_source *source, const struct header *header, unsigned number,

@@ -30,8 +30,7 @@ struct load {
     const struct mv_image_options *options;
 };
 
-/* --- writing to the guest
- * ---------------------------------------------------------------------------------------- */
+/* --- writing to the guest ---------------------------------------------------------------------- */
 
 /* Only another thread's edit can make this fail: the range was checked. */
 static int write_bytes(const struct load *load, uint64_t gpa, const uint8_t *bytes, uint64_t length,
@@ -74,8 +73,7 @@ static int write_zeroes(const struct load *load, uint64_t gpa, uint64_t length, 
     return rc;
 }
 
-/* --- ELF --------------------------------------------------------------------------------------------------------
- */
+/* --- ELF --------------------------------------------------------------------------------------- */
 
 static struct elf_source source_of(const struct load *load)
 {
@@ -304,8 +302,7 @@ static int load_elf(struct load *load, struct mv_image *ret, struct mv_error *er
     return rc;
 }
 
-/* --- flat binaries ----------------------------------------------------------------------------------------------
- */
+/* --- flat binaries ----------------------------------------------------------------------------- */
 
 static int check_flat(const struct load *load, struct mv_error *err)
 {
@@ -343,8 +340,7 @@ static int load_flat(struct load *load, struct mv_image *ret, struct mv_error *e
     return rc;
 }
 
-/* --- which of them ----------------------------------------------------------------------------------------------
- */
+/* --- which of them ----------------------------------------------------------------------------- */
 
 static bool has_flat_name(const char *path)
 {

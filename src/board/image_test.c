@@ -201,8 +201,7 @@ static void assert_text(const struct fixture *f, uint64_t gpa, const char *text)
     assert_bytes(f, gpa, (const uint8_t *)text, strlen(text) + 1);
 }
 
-/* --- what is taken ----------------------------------------------------------------------------------------------
- */
+/* --- what is taken ----------------------------------------------------------------------------- */
 
 static void segments_are_loaded_and_the_rest_of_them_zeroed(void **state)
 {
@@ -371,8 +370,7 @@ static void a_flat_binary_ends_below_640_kib(void **state)
     assert_filled(f, 640 * KIB, DIRT, 0x1000);
 }
 
-/* --- what is refused --------------------------------------------------------------------------------------------
- */
+/* --- what is refused --------------------------------------------------------------------------- */
 
 static void files_that_are_no_files_are_refused(void **state)
 {

@@ -6,8 +6,7 @@
 
 #include "base/range.h"
 
-/* --- the header -------------------------------------------------------------------------------------------------
- */
+/* --- the header -------------------------------------------------------------------------------- */
 
 #define HEADER_MAGIC UINT32_C(0x1badb002)
 #define HEADER_ALIGNMENT 4
@@ -56,8 +55,7 @@ struct multiboot_header multiboot_header_find(const uint8_t *bytes, uint64_t siz
     return header;
 }
 
-/* --- the information --------------------------------------------------------------------------------------------
- */
+/* --- the information --------------------------------------------------------------------------- */
 
 /* "Boot information format": offsets of the fields that are filled in; the others are 0, as their flags say. */
 #define INFO_FLAGS 0

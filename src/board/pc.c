@@ -45,8 +45,7 @@ uint64_t pc_ram_below_4g(uint64_t ram_bytes)
     return ram_bytes >= RAM_SPLIT_FROM ? RAM_BELOW_4G_SPLIT : ram_bytes;
 }
 
-/* --- pci, and what is in it
- * --------------------------------------------------------------------------------------- */
+/* --- pci, and what is in it -------------------------------------------------------------------- */
 
 static int place_at(struct mv_region *container, uint64_t gpa, int priority, struct mv_region *child,
                     struct mv_error *err)
@@ -97,8 +96,7 @@ static int add_vga_lowmem(struct pc *pc, struct mv_error *err)
     return rc < 0 ? rc : place_at(pc->pci, VGA_GPA, OVER_PCI, window, err);
 }
 
-/* --- the firmware
- * ------------------------------------------------------------------------------------------------- */
+/* --- the firmware ------------------------------------------------------------------------------ */
 
 static int bad_bios(const char *name, struct mv_error *err)
 {
@@ -172,8 +170,7 @@ static int add_bios(struct pc *pc, struct mv_error *err)
     return rc;
 }
 
-/* --- chips
- * -------------------------------------------------------------------------------------------------------- */
+/* --- chips ------------------------------------------------------------------------------------- */
 
 static int add_bridge(struct pc *pc, struct mv_error *err)
 {
@@ -203,8 +200,7 @@ static int add_chips(struct pc *pc, struct mv_error *err)
     return rc < 0 ? rc : build_apic(pc->build, &names, err);
 }
 
-/* --- the whole
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the whole --------------------------------------------------------------------------------- */
 
 static int add_window(struct mv_machine *machine, struct mv_region *container, int priority,
                       const struct mv_region_options *options, struct mv_error *err)

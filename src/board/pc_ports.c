@@ -31,8 +31,7 @@ static const struct build_names names = {
     .fw_cfg = "fwcfg",
 };
 
-/* --- chips
- * -------------------------------------------------------------------------------------------------------- */
+/* --- chips ------------------------------------------------------------------------------------- */
 
 static int add_pci(struct build *build, const struct pc_bus *bus, struct mv_error *err)
 {
@@ -163,8 +162,7 @@ static int add_consoles(struct build *build, struct mv_error *err)
     return rc < 0 ? rc : build_debug_exit(build, &names, err);
 }
 
-/* --- what firmware is told
- * ---------------------------------------------------------------------------------------- */
+/* --- what firmware is told --------------------------------------------------------------------- */
 
 static uint64_t smaller(uint64_t a, uint64_t b)
 {

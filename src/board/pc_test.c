@@ -108,8 +108,7 @@ static void assert_view(struct mv_space *space, const char *expected)
     "fee00000-feefffff apic-msi+0\n"                                                                              \
     "fffc0000-ffffffff pc.bios+0 ro\n"
 
-/* --- memory
- * ------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------ */
 
 static void assert_memory_map(uint64_t ram_bytes, const char *expected)
 {
@@ -209,8 +208,7 @@ static void spaces_have_qemus_names(void **state)
     close_board(&f);
 }
 
-/* --- firmware
- * ----------------------------------------------------------------------------------------------------- */
+/* --- firmware ---------------------------------------------------------------------------------- */
 
 static void make_file(char *path, size_t bytes, int first)
 {
@@ -311,8 +309,7 @@ static void bad_options_are_refused(void **state)
     unlink(large);
 }
 
-/* --- ports
- * -------------------------------------------------------------------------------------------------------- */
+/* --- ports ------------------------------------------------------------------------------------- */
 
 static void ports_are_where_the_documentation_says(void **state)
 {

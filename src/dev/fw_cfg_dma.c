@@ -53,8 +53,7 @@ static uint64_t get_big_endian(const uint8_t *bytes, unsigned length)
     return value;
 }
 
-/* --- requests
- * ----------------------------------------------------------------------------------------------------- */
+/* --- requests ---------------------------------------------------------------------------------- */
 
 /* Beyond the item's end there are zeroes, as at the data port. */
 static bool copy_item(struct fw_cfg_dma *dma, struct mv_space *memory, const struct request *request,
@@ -108,8 +107,7 @@ static void serve(struct fw_cfg_dma *dma, struct mv_space *memory, uint64_t at, 
     (void)mv_space_write(memory, mv_gpa(at), answer, sizeof answer, attrs); /* there is nobody else to tell */
 }
 
-/* --- ports
- * -------------------------------------------------------------------------------------------------------- */
+/* --- ports ------------------------------------------------------------------------------------- */
 
 static enum mv_result dma_read(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
                                struct mv_attrs attrs)
@@ -146,8 +144,7 @@ static const struct mv_mmio_ops dma_ops = {
     .endian = MV_ENDIAN_BIG,
 };
 
-/* --- life
- * --------------------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------------- */
 
 static void dma_release(void *opaque)
 {

@@ -73,8 +73,7 @@ static struct attributes attributes_in(const uint8_t *config)
     return attributes;
 }
 
-/* --- writes
- * ------------------------------------------------------------------------------------------------------- */
+/* --- writes ------------------------------------------------------------------------------------ */
 
 static int set_windows(const struct i440fx *bridge, unsigned i, unsigned mode)
 {
@@ -120,8 +119,7 @@ static enum mv_result bridge_write(void *opaque, const uint8_t *config)
     return MV_OK;
 }
 
-/* --- life
- * --------------------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------------- */
 
 static void bridge_release(void *opaque)
 {

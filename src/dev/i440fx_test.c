@@ -121,8 +121,7 @@ static uint64_t read_register(const struct fixture *f, unsigned offset)
     return rig_read(&f->rig, 0xcfc + offset % 4, 1);
 }
 
-/* --- what is where
- * ------------------------------------------------------------------------------------------------ */
+/* --- what is where ----------------------------------------------------------------------------- */
 
 /* What PCI has there. */
 static const char *pci_name(uint64_t gpa)

@@ -93,8 +93,7 @@ static uint8_t next_answer(struct i8042 *kbc)
     return byte;
 }
 
-/* --- the keyboard
- * ------------------------------------------------------------------------------------------------- */
+/* --- the keyboard ------------------------------------------------------------------------------ */
 
 static void keyboard_take(struct i8042 *kbc, uint8_t byte)
 {
@@ -119,8 +118,7 @@ static void keyboard_take(struct i8042 *kbc, uint8_t byte)
     }
 }
 
-/* --- the controller
- * ----------------------------------------------------------------------------------------------- */
+/* --- the controller ---------------------------------------------------------------------------- */
 
 /* Whether it is one for a reset. */
 static bool take_command(struct i8042 *kbc, uint8_t command)
@@ -161,8 +159,7 @@ static bool take_data(struct i8042 *kbc, uint8_t byte)
     return false;
 }
 
-/* --- ports
- * -------------------------------------------------------------------------------------------------------- */
+/* --- ports ------------------------------------------------------------------------------------- */
 
 static enum mv_result data_read(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
                                 struct mv_attrs attrs)
@@ -237,8 +234,7 @@ static const struct mv_mmio_ops command_ops = {
     .impl = {.min_bytes = 1, .max_bytes = 1},
 };
 
-/* --- life
- * --------------------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------------- */
 
 static void i8042_release(void *opaque)
 {

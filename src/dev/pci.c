@@ -33,8 +33,7 @@ struct pci_bus {
     struct pci_function *functions[FUNCTION_MAX]; /* by devfn; NULL: nothing there */
 };
 
-/* --- configuration spaces
- * ----------------------------------------------------------------------------------------- */
+/* --- configuration spaces ---------------------------------------------------------------------- */
 
 uint16_t pci_get_u16(const uint8_t *config, unsigned offset)
 {
@@ -66,8 +65,7 @@ void pci_function_init(struct pci_function *function, const struct pci_ids *ids)
     memset(function->writable + PCI_HEADER_END, 0xff, PCI_CONFIG_BYTES - PCI_HEADER_END);
 }
 
-/* --- the address register
- * ----------------------------------------------------------------------------------------- */
+/* --- the address register ---------------------------------------------------------------------- */
 
 /* Only an access to all of it is one; others would go to the bus behind, where nothing is. */
 static enum mv_result index_read(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
@@ -104,8 +102,7 @@ static const struct mv_mmio_ops index_ops = {
     .impl = {.min_bytes = 1, .max_bytes = 4},
 };
 
-/* --- the data window
- * ---------------------------------------------------------------------------------------------- */
+/* --- the data window --------------------------------------------------------------------------- */
 
 /* `lock` held. NULL when the address names nothing. */
 static struct pci_function *selected(const struct pci_bus *bus)
@@ -178,8 +175,7 @@ static const struct mv_mmio_ops data_ops = {
     .impl = {.min_bytes = 1, .max_bytes = 4},
 };
 
-/* --- life
- * --------------------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------------- */
 
 static void function_destroy(struct pci_function *function)
 {

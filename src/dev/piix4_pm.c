@@ -64,8 +64,7 @@ static void pm_drop(void *opaque)
     }
 }
 
-/* --- ACPI registers
- * ----------------------------------------------------------------------------------------------- */
+/* --- ACPI registers ---------------------------------------------------------------------------- */
 
 /* Status and enable, side by side. Nothing ever happens, so no status bit is ever set. */
 static enum mv_result evt_read(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
@@ -169,8 +168,7 @@ static const struct mv_mmio_ops tmr_ops = {
     .impl = {.min_bytes = 4, .max_bytes = 4},
 };
 
-/* --- APM and GPE
- * -------------------------------------------------------------------------------------------------- */
+/* --- APM and GPE ------------------------------------------------------------------------------- */
 
 static enum mv_result apm_read(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
                                struct mv_attrs attrs)
@@ -240,8 +238,7 @@ static const struct mv_mmio_ops gpe_ops = {
     .impl = BYTES(1),
 };
 
-/* --- configuration space
- * ------------------------------------------------------------------------------------------ */
+/* --- configuration space ----------------------------------------------------------------------- */
 
 /* Where the container is; one transaction. */
 static enum mv_result pm_config_write(void *opaque, const uint8_t *config)
@@ -269,8 +266,7 @@ static void pm_unplug(void *opaque)
     pm_drop(pm);
 }
 
-/* --- life
- * --------------------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------------- */
 
 struct part {
     const char *name;

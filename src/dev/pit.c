@@ -61,8 +61,7 @@ struct pit {
     uint8_t speaker_data;
 };
 
-/* --- counting
- * ----------------------------------------------------------------------------------------------------- */
+/* --- counting ---------------------------------------------------------------------------------- */
 
 static uint64_t tick_now(const struct pit *pit)
 {
@@ -122,8 +121,7 @@ static void counter_set_gate(struct counter *counter, bool gate, uint64_t tick)
     counter->gate = gate;
 }
 
-/* --- ports 40 to 43
- * ----------------------------------------------------------------------------------------------- */
+/* --- ports 40 to 43 ---------------------------------------------------------------------------- */
 
 static uint8_t counter_read(struct counter *counter, uint64_t tick)
 {
@@ -240,8 +238,7 @@ static enum mv_result pit_write(void *opaque, uint64_t offset, unsigned size_byt
     return MV_OK;
 }
 
-/* --- port 61
- * ------------------------------------------------------------------------------------------------------ */
+/* --- port 61 ----------------------------------------------------------------------------------- */
 
 static enum mv_result speaker_read(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
                                    struct mv_attrs attrs)
@@ -276,8 +273,7 @@ static enum mv_result speaker_write(void *opaque, uint64_t offset, unsigned size
     return MV_OK;
 }
 
-/* --- life
- * --------------------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------------- */
 
 static const struct mv_mmio_ops pit_ops = {
     .read = pit_read,

@@ -8,8 +8,7 @@
 #include "machine/machine.h"
 #include "machine/undo.h"
 
-/* --- edits ------------------------------------------------------------------------------------------------------
- */
+/* --- edits ------------------------------------------------------------------------------------- */
 
 /* It leaves every range as it is: listeners are told no more than what is done instead of calling handlers. */
 void coalesced_set_watch(struct mv_region *region, struct watch *watch)
@@ -107,8 +106,7 @@ int mv_region_set_flush_coalesced(struct mv_region *region, bool flush, struct m
     return edit_region(region, flush ? EDIT_FLUSH : EDIT_NO_FLUSH, RANGE_ALL, err);
 }
 
-/* --- letting go -------------------------------------------------------------------------------------------------
- */
+/* --- letting go -------------------------------------------------------------------------------- */
 
 void coalesced_add_drain(struct mv_machine *machine, struct coalesced_drain *drain)
 {
@@ -141,8 +139,7 @@ void mv_machine_flush_coalesced(struct mv_machine *machine)
     pthread_mutex_unlock(&machine->drain_lock);
 }
 
-/* --- telling ----------------------------------------------------------------------------------------------------
- */
+/* --- telling ----------------------------------------------------------------------------------- */
 
 /* Where a section shows a range of its region. */
 static bool place(const struct section *s, struct mv_range range, struct mv_range *ret)

@@ -61,8 +61,7 @@ void commit_nothing(struct mv_machine *machine)
     }
 }
 
-/* --- telling
- * ------------------------------------------------------------------------------------------------------ */
+/* --- telling ----------------------------------------------------------------------------------- */
 
 /* Whom to tell, in which order: deletions go to the highest priority first, additions to the lowest. */
 typedef void event_fn(struct mv_listener *, const struct section *);

@@ -41,8 +41,7 @@ bool dirty_pages_of(const struct mv_region *region, uint64_t offset, uint64_t le
     return true;
 }
 
-/* --- marking ----------------------------------------------------------------------------------------------------
- */
+/* --- marking ----------------------------------------------------------------------------------- */
 
 void dirty_mark_pages(struct mv_block *block, struct dirty_pages pages, unsigned clients)
 {
@@ -126,8 +125,7 @@ void mv_dirty_set(struct mv_region *region, uint64_t offset, uint64_t length)
     }
 }
 
-/* --- taking -----------------------------------------------------------------------------------------------------
- */
+/* --- taking ------------------------------------------------------------------------------------ */
 
 bool mv_dirty_get(struct mv_region *region, uint64_t offset, uint64_t length, enum mv_dirty_client client)
 {
@@ -164,8 +162,7 @@ bool mv_dirty_test_and_clear(struct mv_region *region, uint64_t offset, uint64_t
     return any;
 }
 
-/* --- snapshots --------------------------------------------------------------------------------------------------
- */
+/* --- snapshots --------------------------------------------------------------------------------- */
 
 /*
  * Immutable. `groups` has a bit for each word that is not 0, so that words in which nothing is marked are neither

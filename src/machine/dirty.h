@@ -58,8 +58,7 @@ static inline void dirty_log_write(const struct flat *flat, struct mv_region *re
     }
 }
 
-/* --- what is logged: control lock held --------------------------------------------------------------------------
- */
+/* --- what is logged: control lock held --------------------------------------------------------- */
 
 /* For whom the region is to be logged, as the tree says. */
 unsigned dirty_mask_of(const struct mv_region *region);

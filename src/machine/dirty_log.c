@@ -13,8 +13,7 @@
 #define PAGE ((uint64_t)MV_DIRTY_PAGE_BYTES)
 #define ALL_REASONS (MV_DIRTY_LOG_MIGRATION | MV_DIRTY_LOG_RATE | MV_DIRTY_LOG_LIMIT)
 
-/* --- what is logged ---------------------------------------------------------------------------------------------
- */
+/* --- what is logged ---------------------------------------------------------------------------- */
 
 static unsigned display_mask(const struct mv_region *region)
 {
@@ -122,8 +121,7 @@ int mv_region_set_log(struct mv_region *region, enum mv_dirty_client client, boo
     return rc < 0 ? rc : commit_rc;
 }
 
-/* --- the whole machine ------------------------------------------------------------------------------------------
- */
+/* --- the whole machine ------------------------------------------------------------------------- */
 
 /* Render all anew: every range's mask may have changed. */
 static int commit_all(struct mv_machine *machine, struct mv_error *err)
@@ -287,8 +285,7 @@ void dirty_resume(struct mv_machine *machine)
     machine_unlock(machine);
 }
 
-/* --- fetching and clearing --------------------------------------------------------------------------------------
- */
+/* --- fetching and clearing --------------------------------------------------------------------- */
 
 typedef void section_fn(struct mv_listener *listener, const struct section *section);
 

@@ -61,8 +61,7 @@ static void assert_taken(struct mv_region *region, enum mv_dirty_client client, 
     assert_string_equal(text, expected);
 }
 
-/* --- orders -----------------------------------------------------------------------------------------------------
- */
+/* --- orders ------------------------------------------------------------------------------------ */
 
 /* A toggle is told as region_nop, then the log; starts go up, stops down; only 0 <-> 1 is told at all. */
 static void toggles_are_counted(void **state)
@@ -330,8 +329,7 @@ static void sync_and_clear_are_clipped(void **state)
     mv_listener_destroy(lg);
 }
 
-/* --- writes -----------------------------------------------------------------------------------------------------
- */
+/* --- writes ------------------------------------------------------------------------------------ */
 
 static void writes_mark_for_who_logs(void **state)
 {
@@ -467,8 +465,7 @@ static void edits_taken_back(void **state)
     mv_listener_destroy(l);
 }
 
-/* --- writers and a client at the same time ----------------------------------------------------------------------
- */
+/* --- writers and a client at the same time ----------------------------------------------------- */
 
 #define RACE_PAGES 64
 #define RACE_WRITERS 2

@@ -19,8 +19,7 @@
 #include "machine/machine.h"
 #include "machine/render.h"
 
-/* --- lists
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------- */
 
 static int append_range(struct range_list *list, struct mv_range range)
 {
@@ -91,8 +90,7 @@ static void tidy_ranges(struct range_list *list)
     list->count = kept;
 }
 
-/* --- views, and when they go
- * -------------------------------------------------------------------------------------------- */
+/* --- views, and when they go ------------------------------------------------------------------- */
 
 static struct mv_view *new_view(struct flat *flat, uint64_t version)
 {
@@ -237,8 +235,7 @@ void flat_remove_reader(struct flat *flat, struct mv_reader *reader)
     pthread_mutex_unlock(&flat->borrow_lock);
 }
 
-/* --- making and ending
- * ------------------------------------------------------------------------------------------------ */
+/* --- making and ending ------------------------------------------------------------------------- */
 
 struct flat *flat_get(struct mv_region *root)
 {
@@ -307,8 +304,7 @@ void flat_mark(struct flat *flat, struct mv_range range)
     }
 }
 
-/* --- the next view
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the next view ----------------------------------------------------------------------------- */
 
 /* Take note that a section is not in the next version. */
 static int drop_section(struct flat *flat, struct section *section)

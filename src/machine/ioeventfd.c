@@ -11,8 +11,7 @@
 #include "machine/mmio.h"
 #include "machine/undo.h"
 
-/* --- edits ------------------------------------------------------------------------------------------------------
- */
+/* --- edits ------------------------------------------------------------------------------------- */
 
 static int check(const struct mv_region *region, const struct mv_ioeventfd *e, struct mv_error *err)
 {
@@ -90,8 +89,7 @@ int mv_ioeventfd_del(struct mv_region *region, const struct mv_ioeventfd *eventf
     return edit(region, eventfd, watch_without, err);
 }
 
-/* --- differences ------------------------------------------------------------------------------------------------
- */
+/* --- differences ------------------------------------------------------------------------------- */
 
 static uint64_t swapped(uint64_t value, unsigned size_bytes)
 {
@@ -184,8 +182,7 @@ int ioeventfd_diff(const struct flat *flat, struct event_diff *ret)
     return 0;
 }
 
-/* --- telling ----------------------------------------------------------------------------------------------------
- */
+/* --- telling ----------------------------------------------------------------------------------- */
 
 /* One deletion, ascending. */
 static void tell_del(struct flat *flat, const struct event_op *op)
@@ -296,8 +293,7 @@ void ioeventfd_untell_all(struct mv_listener *listener)
     (void)each_present(listener, false, SIZE_MAX, &told, NULL);
 }
 
-/* --- without a kernel -------------------------------------------------------------------------------------------
- */
+/* --- without a kernel -------------------------------------------------------------------------- */
 
 static bool write_sized(const struct section *s, uint64_t offset, const unsigned char *bytes, unsigned size_bytes)
 {

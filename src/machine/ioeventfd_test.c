@@ -82,8 +82,7 @@ static void put(uint64_t address, uint64_t value, size_t size)
     assert_int_equal(mv_space_write(rig.space, mv_gpa(address), &value, size, MV_ATTRS_NONE), MV_OK);
 }
 
-/* --- what is told -----------------------------------------------------------------------------------------------
- */
+/* --- what is told ------------------------------------------------------------------------------ */
 
 /* Nothing but eventfds changed: no begin, no commit. Additions go down, deletions up: not as ranges do. */
 static void alone_they_are_told_alone(void **state)
@@ -226,8 +225,7 @@ static void bad_eventfds(void **state)
     close(other);
 }
 
-/* --- writes -----------------------------------------------------------------------------------------------------
- */
+/* --- writes ------------------------------------------------------------------------------------ */
 
 static void a_write_sets_and_does_not_call(void **state)
 {
@@ -305,8 +303,7 @@ static void a_plain_register_is_no_way_around(void **state)
     close(fd);
 }
 
-/* --- against a model --------------------------------------------------------------------------------------------
- */
+/* --- against a model --------------------------------------------------------------------------- */
 
 #define REGIONS 4
 #define EVENTS_MAX 400

@@ -58,8 +58,7 @@ static uint64_t shift_left(uint64_t value, int bits)
     return bits >= 0 ? value << bits : value >> -bits;
 }
 
-/* --- RAM devices
- * ------------------------------------------------------------------------------------------------------ */
+/* --- RAM devices ------------------------------------------------------------------------------- */
 
 static enum mv_result ram_device_read(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
                                       struct mv_attrs attrs)
@@ -96,8 +95,7 @@ const struct mv_mmio_ops ram_device_ops = {
     .impl = {.min_bytes = 1, .max_bytes = 8, .unaligned = true},
 };
 
-/* --- one access
- * ------------------------------------------------------------------------------------------------------- */
+/* --- one access -------------------------------------------------------------------------------- */
 
 /* How one access is made by calls of `size_bytes` each. */
 struct plan {

@@ -25,8 +25,7 @@ static pmap_entry entry_of_node(struct pmap_node *node)
     return (pmap_entry)node + 1;
 }
 
-/* --- looking
- * ------------------------------------------------------------------------------------------------------ */
+/* --- looking ----------------------------------------------------------------------------------- */
 
 static struct section *next_in(pmap_entry entry, unsigned shift, uint64_t base, uint64_t address)
 {
@@ -51,8 +50,7 @@ struct section *pmap_next(const struct pmap *map, uint64_t address)
     return address > map->limit ? NULL : next_in(map->root, map->shift, 0, address);
 }
 
-/* --- editing
- * ------------------------------------------------------------------------------------------------------- */
+/* --- editing ----------------------------------------------------------------------------------- */
 
 struct pmap_edit pmap_edit_begin(const struct pmap *old, uint64_t version)
 {
@@ -270,8 +268,7 @@ struct pmap_node *pmap_all_nodes(const struct pmap *map)
     return list;
 }
 
-/* --- checking
- * -------------------------------------------------------------------------------------------------------- */
+/* --- checking ---------------------------------------------------------------------------------- */
 
 static bool check_entry(pmap_entry entry, unsigned shift, uint64_t base)
 {

@@ -28,8 +28,7 @@ bool region_block_is_readonly(const struct mv_region *region)
     return region_has_block(region) && region->ram.block->readonly;
 }
 
-/* --- making and ending ------------------------------------------------------------------------------------------
- */
+/* --- making and ending ------------------------------------------------------------------------- */
 
 int region_refuse(struct mv_error *err, const char *name, const char *why)
 {
@@ -274,8 +273,7 @@ struct mv_region *region_pop_deferred(struct mv_machine *machine)
     return region;
 }
 
-/* --- looking ----------------------------------------------------------------------------------------------------
- */
+/* --- looking ----------------------------------------------------------------------------------- */
 
 const char *mv_region_name(const struct mv_region *region)
 {
@@ -355,8 +353,7 @@ void region_unlink(struct mv_region *region)
     }
 }
 
-/* --- describing
- * ------------------------------------------------------------------------------------------------------ */
+/* --- describing -------------------------------------------------------------------------------- */
 
 void mv_region_info(struct mv_region *region, struct mv_region_info *ret)
 {

@@ -202,8 +202,7 @@ static void non_volatile_memory_is_marked(void **state)
     flash_close(&f);
 }
 
-/* --- describing
- * ------------------------------------------------------------------------------------------------------ */
+/* --- describing -------------------------------------------------------------------------------- */
 
 static bool append_name(void *opaque, struct mv_region *child)
 {
@@ -245,8 +244,7 @@ static void regions_describe_themselves(void **state)
     flash_close(&f);
 }
 
-/* --- the guard
- * --------------------------------------------------------------------------------------------------------- */
+/* --- the guard --------------------------------------------------------------------------------- */
 
 struct loop {
     struct mv_space *space;

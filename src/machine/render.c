@@ -81,8 +81,7 @@ static struct stroke *canvas_stroke(struct canvas *canvas)
     return &canvas->chunks->strokes[canvas->chunks->used++];
 }
 
-/* --- drawing
- * ------------------------------------------------------------------------------------------------------- */
+/* --- drawing ----------------------------------------------------------------------------------- */
 
 static int draw_gap(struct canvas *canvas, struct mv_region *region, struct mv_range gap, wide base,
                     struct rights rights)
@@ -138,8 +137,7 @@ static bool clip_to(struct mv_range clip, wide base, uint64_t size_bytes, struct
     return true;
 }
 
-/* --- children, in the order in which they are asked
- * ------------------------------------------------------------------- */
+/* --- children, in the order in which they are asked -------------------------------------------- */
 
 static int push(struct canvas *canvas, struct mv_region *region)
 {
@@ -248,8 +246,7 @@ static int visit(struct canvas *canvas, struct mv_region *region, wide base, str
     return rc;
 }
 
-/* --- the picture
- * ------------------------------------------------------------------------------------------------------- */
+/* --- the picture ------------------------------------------------------------------------------- */
 
 static bool continues(const struct drawn *a, const struct stroke *b)
 {

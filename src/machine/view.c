@@ -85,8 +85,7 @@ bool view_check(const struct mv_view *view)
     return count == view->count;
 }
 
-/* --- the public face -------------------------------------------------------------------------------------------
- */
+/* --- the public face --------------------------------------------------------------------------- */
 
 void mv_view_release(const struct mv_view *view)
 {

@@ -11,8 +11,7 @@
 
 #include "base/error.h"
 
-/* --- what is meant
- * -------------------------------------------------------------------------------------------- */
+/* --- what is meant ----------------------------------------------------------------------------- */
 
 static int refuse(const char *text, const char *why, struct mv_error *err)
 {
@@ -110,8 +109,7 @@ int address_parse(const char *text, struct address *ret, struct mv_error *err)
     return rc;
 }
 
-/* --- listening
- * ------------------------------------------------------------------------------------------------ */
+/* --- listening --------------------------------------------------------------------------------- */
 
 static int host_says(const struct address *address, int rc, struct mv_error *err)
 {

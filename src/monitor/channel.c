@@ -18,8 +18,7 @@
 #define WRITE_SIZE 4096
 #define QUEUE_MAX (4 * COMMAND_TEXT_MAX)
 
-/* --- the queue
- * ------------------------------------------------------------------------------------------------- */
+/* --- the queue --------------------------------------------------------------------------------- */
 
 static void wake(struct channel *channel)
 {
@@ -100,8 +99,7 @@ static void write_ready(struct channel *channel)
     }
 }
 
-/* --- a client
- * -------------------------------------------------------------------------------------------------- */
+/* --- a client ---------------------------------------------------------------------------------- */
 
 static void client_begin(struct channel *channel, int in_fd, int out_fd)
 {
@@ -179,8 +177,7 @@ static bool read_some(struct channel *channel)
     return true;
 }
 
-/* --- the thread
- * ------------------------------------------------------------------------------------------------ */
+/* --- the thread -------------------------------------------------------------------------------- */
 
 static void drain_wake(struct channel *channel)
 {
@@ -314,8 +311,7 @@ static void *channel_thread(void *opaque)
     return NULL;
 }
 
-/* --- making and ending
- * ------------------------------------------------------------------------------------------ */
+/* --- making and ending ------------------------------------------------------------------------- */
 
 static int open_channel(struct channel *channel, struct mv_error *err)
 {

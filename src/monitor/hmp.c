@@ -6,8 +6,7 @@
 
 #include "monitor/expression.h"
 
-/* --- arguments
- * ------------------------------------------------------------------------------------------------ */
+/* --- arguments --------------------------------------------------------------------------------- */
 
 /* A line while its arguments are read. */
 struct reader {
@@ -151,8 +150,7 @@ static bool read_arguments(struct reader *r)
     return good;
 }
 
-/* --- a line
- * --------------------------------------------------------------------------------------------------- */
+/* --- a line ------------------------------------------------------------------------------------ */
 
 /* The command that a line begins with; *at moves behind its name. */
 static const struct command *read_name(const char **at)
@@ -209,8 +207,7 @@ void hmp_line(struct session *session, const char *line, struct text *out)
     value_free(r.arguments);
 }
 
-/* --- a client's lines
- * ----------------------------------------------------------------------------------------- */
+/* --- a client's lines -------------------------------------------------------------------------- */
 
 void hmp_add_crlf(struct text *out, const struct text *text)
 {

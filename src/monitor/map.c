@@ -9,8 +9,7 @@
 #include "base/error.h"
 #include "monitor/command.h"
 
-/* --- info mtree
- * ----------------------------------------------------------------------------------------------- */
+/* --- info mtree -------------------------------------------------------------------------------- */
 
 /* For the flat views: which ranges are in slots, as they were when the command began. */
 struct slot_list {
@@ -88,8 +87,7 @@ int map_mtree(struct session *session, const struct value *arguments, struct val
     return 0;
 }
 
-/* --- info ramblock
- * ---------------------------------------------------------------------------------------------- */
+/* --- info ramblock ----------------------------------------------------------------------------- */
 
 static struct value *block_value(const struct mv_block *block)
 {
@@ -141,8 +139,7 @@ void map_print_blocks(const struct value *result, struct text *out)
     }
 }
 
-/* --- info slots
- * ------------------------------------------------------------------------------------------------- */
+/* --- info slots -------------------------------------------------------------------------------- */
 
 static struct value *slot_value(const struct mv_slot *slot)
 {

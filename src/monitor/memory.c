@@ -14,8 +14,7 @@
 #define DUMP_BYTES_MAX (64 * 1024)
 #define PAGE_BYTES 4096
 
-/* --- x, xp
- * ---------------------------------------------------------------------------------------------------- */
+/* --- x, xp ------------------------------------------------------------------------------------- */
 
 /* A dump's bytes: as many lines of them as could be read. */
 struct dump {
@@ -214,8 +213,7 @@ void memory_print_dump(const struct value *result, struct text *out)
     }
 }
 
-/* --- one address into another
- * ----------------------------------------------------------------------------------- */
+/* --- one address into another ------------------------------------------------------------------ */
 
 int memory_gva2gpa(struct session *session, const struct value *arguments, struct value **ret,
                    struct mv_error *err)

@@ -103,8 +103,7 @@ int mv_monitor_line(struct mv_monitor *monitor, const char *line, char **ret, st
     return 0;
 }
 
-/* --- what commands do to the VM
- * ------------------------------------------------------------------------------- */
+/* --- what commands do to the VM ---------------------------------------------------------------- */
 
 bool monitor_stop(struct mv_monitor *monitor)
 {

@@ -26,8 +26,7 @@ bool qmp_is_built_in(void)
     return true;
 }
 
-/* --- value trees and JSON
- * ----------------------------------------------------------------------------------- */
+/* --- value trees and JSON ---------------------------------------------------------------------- */
 
 /* A guest's, or a name's, bytes need not be UTF-8: each that is not becomes '?'. */
 static json_t *json_of_text(const char *text)
@@ -83,8 +82,7 @@ static void print_json(const json_t *json, struct text *out)
     }
 }
 
-/* --- arguments
- * ------------------------------------------------------------------------------------------------ */
+/* --- arguments --------------------------------------------------------------------------------- */
 
 MV_PRINTF(3, 4) static int fail(struct reply *reply, const char *class, const char *format, ...)
 {
@@ -194,8 +192,7 @@ static int read_arguments(const struct parameter *parameters, json_t *json, stru
     return 0;
 }
 
-/* --- commands that are QMP's own
- * ------------------------------------------------------------------------------ */
+/* --- commands that are QMP's own --------------------------------------------------------------- */
 
 static json_t *name_object(const char *name)
 {
@@ -256,8 +253,7 @@ static int human_command(struct qmp *qmp, json_t *arguments, struct reply *reply
     return rc;
 }
 
-/* --- a command
- * ------------------------------------------------------------------------------------------------ */
+/* --- a command --------------------------------------------------------------------------------- */
 
 /* What HMP would print. */
 static json_t *json_of_printed(const struct command *command, const struct value *result)
@@ -424,8 +420,7 @@ static void take_value(struct qmp *qmp, struct text *out)
     frame_clear(&qmp->frame);
 }
 
-/* --- a client
- * ------------------------------------------------------------------------------------------------- */
+/* --- a client ---------------------------------------------------------------------------------- */
 
 void qmp_init(struct qmp *qmp, struct mv_monitor *monitor)
 {

@@ -183,8 +183,7 @@ void x86_walk(const struct x86_paging *paging, gva_t gva, x86_read_fn *read, voi
     }
 }
 
-/* --- all leaves
- * --------------------------------------------------------------------------------------------------------- */
+/* --- all leaves -------------------------------------------------------------------------------- */
 
 struct tour {
     const struct x86_paging *paging;

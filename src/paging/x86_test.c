@@ -229,8 +229,7 @@ static void test_32bit(void **state)
     assert_int_equal(walk(p, 0xffc12345).end, X86_WALK_UNREADABLE);
 }
 
-/* --- all leaves -------------------------------------------------------------------------------------------------
- */
+/* --- all leaves -------------------------------------------------------------------------------- */
 
 struct seen {
     unsigned count;

@@ -27,8 +27,7 @@ static struct mv_attrs attrs_of(const struct mv_vcpu *vcpu)
     return (struct mv_attrs){.requester = (uint16_t)(vcpu->index + 1)};
 }
 
-/* --- accesses
- * --------------------------------------------------------------------------------------------------------- */
+/* --- accesses ---------------------------------------------------------------------------------- */
 
 /* True for the first write to each ROM. */
 static bool first_notice(struct mv_vm *vm, const struct mv_region *region)

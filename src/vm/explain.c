@@ -100,8 +100,7 @@ void mv_chain_release(struct mv_chain *chain)
     chain->view = NULL;
 }
 
-/* --- pages that the guest touched
- * ---------------------------------------------------------------------------------------- */
+/* --- pages that the guest touched -------------------------------------------------------------- */
 
 /* More entries than 4 GiB mapped by 4 KiB pages, several times over. */
 #define TOUCHED_ENTRIES_MAX (UINT64_C(1) << 23)

@@ -114,8 +114,7 @@ void slots_destroy(struct slot_table *table)
     }
 }
 
-/* --- the plan
- * ----------------------------------------------------------------------------------------------------- */
+/* --- the plan ---------------------------------------------------------------------------------- */
 
 static int plan_append(struct plan *plan, struct slot slot)
 {
@@ -238,8 +237,7 @@ static void drop_unknown(struct slot_table *table)
     r->count = kept;
 }
 
-/* --- carrying it out
- * ------------------------------------------------------------------------------------------------ */
+/* --- carrying it out --------------------------------------------------------------------------- */
 
 static int call(struct slot_table *table, const struct mv_slot *slot, uint64_t size_bytes)
 {
@@ -417,8 +415,7 @@ static int carry_out(struct slot_table *table, struct mv_error *err)
     return rc;
 }
 
-/* --- the listener
- * --------------------------------------------------------------------------------------------------- */
+/* --- the listener ------------------------------------------------------------------------------ */
 
 static void region_del(void *opaque, const struct mv_section *section)
 {
@@ -570,8 +567,7 @@ const struct mv_listener_ops slots_listener_ops = {
     .abort = abort_commit,
 };
 
-/* --- looking
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- looking ----------------------------------------------------------------------------------- */
 
 struct copying {
     struct mv_slot *to;

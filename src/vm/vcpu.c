@@ -44,8 +44,7 @@ void vcpu_destroy(struct mv_vcpu *vcpu)
     free(vcpu);
 }
 
-/* --- INIT and start-up
- * -------------------------------------------------------------------------------------------- */
+/* --- INIT and start-up ------------------------------------------------------------------------- */
 
 static void host_error(struct mv_vcpu *vcpu, int rc, const char *what)
 {
@@ -139,8 +138,7 @@ static void take_requests(struct mv_vcpu *vcpu)
     }
 }
 
-/* --- at rest
- * -------------------------------------------------------------------------------------------------------- */
+/* --- at rest ----------------------------------------------------------------------------------- */
 
 /* `lock` held. Whether some vCPU can still change anything: then the ones at rest may be woken by it. */
 static bool anything_moves(const struct mv_vm *vm)
@@ -195,8 +193,7 @@ static void rest(struct mv_vcpu *vcpu)
     }
 }
 
-/* --- the loop
- * --------------------------------------------------------------------------------------------------------- */
+/* --- the loop ---------------------------------------------------------------------------------- */
 
 static void run_once(struct mv_vcpu *vcpu)
 {

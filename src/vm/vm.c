@@ -20,8 +20,7 @@
 /* Slots change after a view's other listeners had their say on additions, as in QEMU. */
 #define SLOT_LISTENER_PRIORITY 10
 
-/* --- the slots' way to the accelerator
- * ----------------------------------------------------------------------------- */
+/* --- the slots' way to the accelerator --------------------------------------------------------- */
 
 static int port_set_slot(void *opaque, const struct kvm_userspace_memory_region *slot)
 {
@@ -99,8 +98,7 @@ static int give_watches(struct mv_vm *vm, struct mv_error *err)
     return rc;
 }
 
-/* --- making and ending
- * ------------------------------------------------------------------------------------------------ */
+/* --- making and ending ------------------------------------------------------------------------- */
 
 static int check_options(const struct mv_vm_options *options, const struct accel **ret_ops, struct mv_error *err)
 {
@@ -241,8 +239,7 @@ struct mv_vcpu *mv_vm_vcpu(struct mv_vm *vm, unsigned index)
     return index < vm->vcpu_count ? vm->vcpus[index] : NULL;
 }
 
-/* --- running
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- running ----------------------------------------------------------------------------------- */
 
 int mv_vm_start(struct mv_vm *vm, struct mv_error *err)
 {
@@ -376,8 +373,7 @@ const char *mv_stop_reason_name(enum mv_stop_reason reason)
     return "unknown";
 }
 
-/* --- interprocessor interrupts
- * -------------------------------------------------------------------------------------------- */
+/* --- interprocessor interrupts ----------------------------------------------------------------- */
 
 static void request(struct mv_vm *vm, unsigned index, enum vcpu_request what, uint8_t vector)
 {

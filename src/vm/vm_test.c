@@ -250,8 +250,7 @@ static void test_too_few_descriptors(void **state)
     rig_finish(&rig);
 }
 
-/* --- memory edited under running vCPUs
- * ----------------------------------------------------------------------------- */
+/* --- memory edited under running vCPUs --------------------------------------------------------- */
 
 /* mov al, [0x8000]; out 0x10, al; jmp back */
 static const uint8_t watch_page[] = {0xa0, 0x00, 0x80, 0xe6, TEST_PORT, 0xeb, 0xf9};
@@ -393,8 +392,7 @@ static void test_a_life_among_edits(void **state)
     rig_finish(&rig);
 }
 
-/* --- INIT and start-up
- * ------------------------------------------------------------------------------------------------ */
+/* --- INIT and start-up ------------------------------------------------------------------------- */
 
 static void test_init_and_startup(void **state)
 {

@@ -99,8 +99,7 @@ static void check(struct mv_accel_status *ret)
     close(kvm_fd);
 }
 
-/* --- the contract, one ioctl each -------------------------------------------------------------------------------
- */
+/* --- the contract, one ioctl each -------------------------------------------------------------- */
 
 static int result_of(int ioctl_result)
 {
