@@ -7,6 +7,7 @@
 
 #include <memvirt/board.h>
 #include <memvirt/mtree.h>
+#include <memvirt/vm.h>
 
 #include "command.h"
 #include "message.h"
@@ -21,6 +22,7 @@ static const char help[] =
     "      --machine NAME  which of memvirt's: minimal or pc (minimal)\n"
     "  -m SIZE             its RAM: a number of MiB, or a number with K, M, G or T (128M)\n"
     "      --bios FILE     of the pc machine: its firmware, which is not run\n"
+    "      --accel NAME    with -f: print also which ranges this accelerator, kvm, has in slots\n"
     "      --import FILE   what `info mtree` printed, of any QEMU and any machine; - is the standard input\n"
     "  -f                  print the flat views: what is seen of the trees\n"
     "  -d                  with -f: print also how an address is looked up\n"
@@ -31,11 +33,11 @@ static const char help[] =
     "      --diff OTHER    print instead how the machine differs from that in OTHER, also a file of `info mtree`\n"
     "  -h, --help          print this text\n"
     "\n"
-    "With --import, -o and -D are as in FILE. What FILE leaves open is guessed; where it is a toss-up a line on\n"
+    "With --import, -o, -D and what was in slots are as in FILE. What FILE leaves open is guessed; where it is a toss-up a line on\n"
     "stderr says so. Flat views in the same file (`info mtree -f`) are a help.\n"
     "\n"
-    "Exit status: 0; with --diff 1 if there is a difference; 2 if the command line is wrong; 4 if a file cannot be\n"
-    "read or is no such text, or the machine cannot be as asked; 6 if the output cannot be written.\n";
+    "Exit status: 0; with --diff 1 if there is a difference; 2 if the command line is wrong; 3 if the accelerator\n"
+    "cannot be used; 4 if a file cannot be read or is no such text, or the machine cannot be as asked; 6 if the output cannot be written.\n";
 
 /* Of --diff, as of diff(1). No guest runs, so none can mean something else by it. */
 #define STATUS_DIFFERENT 1
@@ -45,7 +47,8 @@ static const char help[] =
 #define FILE_BYTES_MAX (UINT64_C(64) << 20)
 
 enum {
-    OPTION_MACHINE = 256,
+    OPTION_ACCEL = 256,
+    OPTION_MACHINE,
     OPTION_BIOS,
     OPTION_IMPORT,
     OPTION_AT,
@@ -54,6 +57,7 @@ enum {
 };
 
 static const struct option options[] = {
+    {"accel", required_argument, NULL, OPTION_ACCEL},
     {"machine", required_argument, NULL, OPTION_MACHINE},
     {"bios", required_argument, NULL, OPTION_BIOS},
     {"import", required_argument, NULL, OPTION_IMPORT},
@@ -70,6 +74,7 @@ struct request {
     enum mv_board_kind board;
     uint64_t ram_bytes; /* 0: not given */
     const char *bios;   /* or NULL */
+    const char *accel;  /* or NULL */
     const char *import; /* or NULL */
     unsigned flags;
     const char *at; /* or NULL */
@@ -107,6 +112,7 @@ static int parse_option(struct request *request, int c, char **argv)
         }
         return CLI_OK;
     case OPTION_MACHINE: return parse_machine(request, optarg);
+    case OPTION_ACCEL: request->accel = optarg; return CLI_OK;
     case OPTION_BIOS: request->bios = optarg; return CLI_OK;
     case OPTION_IMPORT: request->import = optarg; return CLI_OK;
     case OPTION_SPACE: request->space = optarg; return CLI_OK;
@@ -125,6 +131,9 @@ static int check(const struct request *request)
 {
     if (request->import && (request->machine || request->ram_bytes || request->bios)) {
         return usage_error("mtree", "--import: the file says what machine it is: no --machine, -m and --bios");
+    }
+    if (request->accel && (request->import || !(request->flags & MV_MTREE_FLAT))) {
+        return usage_error("mtree", "--accel %s: it goes with -f, and not with --import", request->accel);
     }
     if (request->bios && request->board != MV_BOARD_PC) {
         return usage_error("mtree", "--bios %s: only --machine pc takes one", request->bios);
@@ -164,10 +173,12 @@ struct subject {
     struct mv_machine *machine;
     struct mv_mtree *import;
     struct mv_board *board;
+    struct mv_vm *vm; /* without vCPUs: only for its slots */
 };
 
 static void subject_finish(struct subject *subject)
 {
+    mv_vm_destroy(subject->vm);
     mv_board_destroy(subject->board);
     if (subject->import) {
         mv_mtree_destroy(subject->import);
@@ -242,6 +253,26 @@ static bool import(const char *path, struct subject *ret)
     return true;
 }
 
+static int make_vm(const struct request *request, struct subject *ret)
+{
+    const struct mv_vm_options vm_options = {
+        .accel = request->accel,
+        .memory = mv_board_memory(ret->board),
+        .io = mv_board_io(ret->board),
+    };
+    struct mv_error err;
+    int rc = mv_vm_create(&vm_options, &ret->vm, &err);
+    if (rc < 0 && strcmp(err.reason, "no-accel") == 0) {
+        return usage_error("mtree", "--accel %s: there is no accelerator of that name", request->accel);
+    }
+    return rc < 0 ? say_refusal(&err) : CLI_OK;
+}
+
+static bool has_slot(void *opaque, struct mv_space *space, struct mv_range range)
+{
+    return mv_vm_has_slot(opaque, space, range);
+}
+
 static bool make_board(const struct request *request, struct subject *ret)
 {
     const struct mv_board_options board_options = {
@@ -267,12 +298,6 @@ static void print_line(void *opaque, const char *line)
     puts(line);
 }
 
-static int refused(const struct mv_error *err)
-{
-    say("%s", err->text);
-    return CLI_REFUSED;
-}
-
 static int print_difference(const struct subject *subject, const char *path)
 {
     struct subject other = {0};
@@ -284,9 +309,15 @@ static int print_difference(const struct subject *subject, const char *path)
     int rc = mv_mtree_diff(subject->machine, other.machine, print_line, NULL, &count, &err);
     subject_finish(&other);
     if (rc < 0) {
-        return refused(&err);
+        return say_refusal(&err);
     }
     return count > 0 ? STATUS_DIFFERENT : CLI_OK;
+}
+
+/* What says which ranges are in slots: the VM of our own machine, the text of another. NULL: nothing does. */
+static const struct mv_mtree_accel *accel_of(const struct subject *subject, const struct mv_mtree_accel *own)
+{
+    return subject->import ? mv_mtree_accel(subject->import) : subject->vm ? own : NULL;
 }
 
 static int answer(const struct request *request, const struct subject *subject)
@@ -300,9 +331,10 @@ static int answer(const struct request *request, const struct subject *subject)
         rc = mv_mtree_at(subject->machine, request->space, mv_gpa(request->address), print_line, NULL, &err);
     } else {
         unsigned flags = request->flags | (subject->import ? mv_mtree_flags(subject->import) : 0);
-        rc = mv_mtree_print(subject->machine, flags, NULL, print_line, NULL, &err);
+        const struct mv_mtree_accel accel = {.name = "KVM", .has_slot = has_slot, .opaque = subject->vm};
+        rc = mv_mtree_print(subject->machine, flags, accel_of(subject, &accel), print_line, NULL, &err);
     }
-    return rc < 0 ? refused(&err) : CLI_OK;
+    return rc < 0 ? say_refusal(&err) : CLI_OK;
 }
 
 static int run(int argc, char **argv)
@@ -318,7 +350,8 @@ static int run(int argc, char **argv)
         return CLI_OK;
     }
     bool made = request.import ? import(request.import, &subject) : make_board(&request, &subject);
-    status = made ? answer(&request, &subject) : CLI_REFUSED;
+    status = made && request.accel ? make_vm(&request, &subject) : status;
+    status = !made ? CLI_REFUSED : status == CLI_OK ? answer(&request, &subject) : status;
     subject_finish(&subject);
     return status;
 }

@@ -86,18 +86,6 @@ static int load_image(struct guest *guest, const struct run_options *options, st
     return mv_image_enter(&image, mv_vm_vcpu(guest->vm, 0), err);
 }
 
-/* It could be used when it was checked, but that was a moment ago. */
-static int refusal_status(const struct mv_error *err)
-{
-    static const char *const reasons[] = {"no-device", "no-permission", "missing-capability"};
-    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
-        if (strcmp(err->reason, reasons[i]) == 0) {
-            return CLI_NO_ACCEL;
-        }
-    }
-    return CLI_REFUSED;
-}
-
 int guest_init(struct guest *guest, const struct run_options *options)
 {
     struct mv_error err;
@@ -112,8 +100,7 @@ int guest_init(struct guest *guest, const struct run_options *options)
         rc = load_image(guest, options, &err);
     }
     if (rc < 0) {
-        say("%s", err.text);
-        return refusal_status(&err);
+        return say_refusal(&err);
     }
     return CLI_OK;
 }

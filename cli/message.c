@@ -63,3 +63,16 @@ int option_error(const char *command, int c, char *const *argv)
     }
     return usage_error(command, "unknown option '%s'", name);
 }
+
+/* That it could be used when it was checked was a moment ago. */
+int say_refusal(const struct mv_error *err)
+{
+    static const char *const reasons[] = {"no-device", "no-permission", "missing-capability"};
+    say("%s", err->text);
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+        if (strcmp(err->reason, reasons[i]) == 0) {
+            return CLI_NO_ACCEL;
+        }
+    }
+    return CLI_REFUSED;
+}

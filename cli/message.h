@@ -15,4 +15,8 @@ int usage_error(const char *command, const char *format, ...) MV_PRINTF(2, 3);
 /* The same for an option that getopt_long() answered with `c`, '?' or ':'. */
 int option_error(const char *command, int c, char *const *argv);
 
+/* Say why not. Returns the exit status: CLI_REFUSED, or CLI_NO_ACCEL where it is the accelerator that cannot be
+ * used. */
+int say_refusal(const struct mv_error *err);
+
 #endif

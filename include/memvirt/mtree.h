@@ -78,6 +78,13 @@ MV_API void mv_mtree_destroy(struct mv_mtree *mtree);
 /** The machine; it lives as long as the dump. */
 MV_API struct mv_machine *mv_mtree_machine(const struct mv_mtree *mtree);
 
+/**
+ * What prints the accelerator's word where the flat views of the text have it, for mv_mtree_print(). Of several
+ * spaces in a paragraph the text does not say whose slot it is: the first ones are taken.
+ * @return borrowed from the dump; NULL if the text has no such word
+ */
+MV_API const struct mv_mtree_accel *mv_mtree_accel(const struct mv_mtree *mtree);
+
 /** The flags that print it as it was: MV_MTREE_OWNER and MV_MTREE_DISABLED, if the text shows that. */
 MV_API unsigned mv_mtree_flags(const struct mv_mtree *mtree);
 

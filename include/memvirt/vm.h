@@ -171,6 +171,10 @@ struct mv_slot {
 /** Copy up to `capacity` slots in order of gpa. Any thread. @return how many there are */
 MV_API size_t mv_vm_slots(struct mv_vm *vm, struct mv_slot *ret, size_t capacity);
 
+/** Whether slots have all of a range of a space: mv_mtree_print() asks for that (mtree.h). Any thread, also with
+ * the machine's control lock held. */
+MV_API bool mv_vm_has_slot(struct mv_vm *vm, const struct mv_space *space, struct mv_range range);
+
 /** What the accelerator itself makes of an address (KVM_TRANSLATE). */
 struct mv_translation {
     bool valid;

@@ -120,6 +120,7 @@ void mtree_dump_finish(struct mtree_dump *dump)
     free(dump->trees);
     free(dump->space_names);
     free(dump->hints);
+    free(dump->slots);
     *dump = (struct mtree_dump){0};
 }
 
@@ -132,6 +133,9 @@ enum place {
     FLAT,     /* in a flat view */
 };
 
+/* An accelerator has slots for one space, or two (KVM's second one is system management mode's). */
+#define VIEWERS_MAX 4
+
 struct reader {
     struct mtree_dump *dump;
     struct mv_error *err;
@@ -141,6 +145,8 @@ struct reader {
     bool tree_ended;                    /* by a prompt: what comes is another command's answer */
     uint32_t open[MTREE_LEVEL_MAX + 1]; /* by level: the region that a deeper line would be in */
     unsigned depth;                     /* the deepest level that is open; 0: none */
+    struct slice viewers[VIEWERS_MAX];  /* of the flat view: its first spaces */
+    unsigned viewer_count;
 };
 
 static struct mtree_tree *current_tree(const struct reader *reader)
@@ -303,7 +309,7 @@ static int add_region(struct reader *reader, const struct mtree_line *line)
     return 0;
 }
 
-/* A range of a flat view: its name may be followed by an offset and an accelerator's name. */
+/* The name may be followed by an offset. */
 static int add_hint(struct reader *reader, const struct mtree_line *line)
 {
     struct mtree_dump *dump = reader->dump;
@@ -311,9 +317,6 @@ static int add_hint(struct reader *reader, const struct mtree_line *line)
     uint64_t offset = 0;
     if (line->type != MTREE_IO || line->is_alias) {
         return 0;
-    }
-    while (slice_ends(name, SLICE(" KVM"))) { /* of each space that has a slot there */
-        name.length -= sizeof " KVM" - 1;
     }
     if (name.length > 18 && slice_begins((struct slice){name.start + name.length - 18, 2}, SLICE(" @"))) {
         char digits[17] = {0};
@@ -333,6 +336,42 @@ static int add_hint(struct reader *reader, const struct mtree_line *line)
     }
     *hint = (struct mtree_hint){name, line->priority, line->range.first - offset};
     return 0;
+}
+
+static int add_slot(struct reader *reader, unsigned viewer, struct mv_range range)
+{
+    struct mtree_dump *dump = reader->dump;
+    void *slots = dump->slots;
+    if (viewer >= reader->viewer_count) {
+        return 0;
+    }
+    struct mtree_slot *slot = add_item(&slots, &dump->slot_count, &dump->slot_capacity, sizeof *slot);
+    dump->slots = slots;
+    if (!slot) {
+        return mtree_dump_no_memory(reader->err);
+    }
+    *slot = (struct mtree_slot){reader->viewers[viewer], range};
+    return 0;
+}
+
+/* A range of a flat view: its name may be followed by an offset, and by the accelerator's word for each space that
+ * has a slot there. */
+static int add_flat(struct reader *reader, const struct mtree_line *line)
+{
+    struct mtree_line rest = *line;
+    int rc = 0;
+    for (unsigned viewer = 0; rc == 0 && slice_ends(rest.name, SLICE(" " MTREE_ACCEL_WORD)); viewer++) {
+        rest.name.length -= sizeof " " MTREE_ACCEL_WORD - 1;
+        rc = add_slot(reader, viewer, line->range);
+    }
+    return rc == 0 ? add_hint(reader, &rest) : rc;
+}
+
+static void add_viewer(struct reader *reader, const struct mtree_line *line)
+{
+    if (reader->viewer_count < VIEWERS_MAX) {
+        reader->viewers[reader->viewer_count++] = line->name;
+    }
 }
 
 /* A tree whose root is hidden, with nothing in it, has no line. */
@@ -361,8 +400,11 @@ static int read_tree_line(struct reader *reader, const struct mtree_line *line)
         int rc = end_tree(reader);
         reader->dump->has_flat = true;
         reader->place = FLAT;
+        reader->viewer_count = 0;
         return rc;
     }
+    case MTREE_LINE_AS:
+        return mtree_dump_error(reader->err, reader->line, "a space of a flat view outside of any");
     case MTREE_LINE_REGION: break;
     }
     if (reader->place == BETWEEN) {
@@ -380,7 +422,13 @@ static int read_line(struct reader *reader, struct slice text)
         if (parsed && (line.kind == MTREE_LINE_BLANK || line.kind == MTREE_LINE_OTHER)) {
             reader->place = BETWEEN;
         }
-        return parsed && line.kind == MTREE_LINE_REGION ? add_hint(reader, &line) : 0;
+        if (parsed && line.kind == MTREE_LINE_FLAT) {
+            reader->viewer_count = 0;
+        }
+        if (parsed && line.kind == MTREE_LINE_AS) {
+            add_viewer(reader, &line);
+        }
+        return parsed && line.kind == MTREE_LINE_REGION ? add_flat(reader, &line) : 0;
     }
     if (!parsed) {
         return mtree_dump_error(reader->err, reader->line, why);

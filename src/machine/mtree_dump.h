@@ -18,6 +18,9 @@ struct mv_region;
 #define MTREE_SPACES_MAX 4096
 #define MTREE_LEVEL_MAX 128
 
+/* What QEMU prints behind a range of a flat view that its accelerator has in a slot; only KVM has such a word. */
+#define MTREE_ACCEL_WORD "KVM"
+
 #define MTREE_NONE UINT32_MAX /* the number of no node */
 
 struct mtree_node {
@@ -57,6 +60,12 @@ struct mtree_hint {
     uint64_t origin; /* where in the space the region's offset 0 would be */
 };
 
+/* A range of a flat view that the accelerator has for a space. */
+struct mtree_slot {
+    struct slice space;
+    struct mv_range range;
+};
+
 /* Owned by the importer; the slices point into its text. */
 struct mtree_dump {
     struct mtree_node *nodes; /* by number; those of a tree follow each other, in the order of the text */
@@ -67,6 +76,8 @@ struct mtree_dump {
     size_t space_name_count, space_name_capacity;
     struct mtree_hint *hints; /* sorted, once the dump is read */
     size_t hint_count, hint_capacity;
+    struct mtree_slot *slots;
+    size_t slot_count, slot_capacity;
     bool has_flat;     /* there are flat views in the text */
     bool has_disabled; /* regions that are disabled are shown */
     bool has_owner;

@@ -20,6 +20,15 @@ struct mv_mtree {
     struct mtree_regions held;       /* what nothing else holds, the same */
     unsigned flags;
     struct mtree_out notes;
+    struct seen_slot *slots; /* sorted */
+    size_t slot_count;
+    struct mv_mtree_accel accel; /* for the slots */
+};
+
+/* A range that the text's flat views have in a slot. */
+struct seen_slot {
+    const struct mv_space *space;
+    struct mv_range range;
 };
 
 struct builder {
@@ -270,6 +279,86 @@ static int build_all(const struct builder *builder)
     return rc < 0 ? rc : commit_rc;
 }
 
+/* --- what was in slots ------------------------------------------------------------------------------------- */
+
+static int compare_seen(const void *a, const void *b)
+{
+    const struct seen_slot *x = a, *y = b;
+    if (x->space != y->space) {
+        return (uintptr_t)x->space < (uintptr_t)y->space ? -1 : 1;
+    }
+    if (x->range.first != y->range.first) {
+        return x->range.first < y->range.first ? -1 : 1;
+    }
+    return x->range.last < y->range.last ? -1 : x->range.last > y->range.last;
+}
+
+static bool was_in_slot(void *opaque, struct mv_space *space, struct mv_range range)
+{
+    const struct mv_mtree *mtree = opaque;
+    const struct seen_slot key = {space, range};
+    return mtree->slot_count > 0 &&
+           bsearch(&key, mtree->slots, mtree->slot_count, sizeof key, compare_seen) != NULL;
+}
+
+struct called {
+    struct slice name;
+    const struct mv_space *space;
+};
+
+static int compare_called(const void *a, const void *b)
+{
+    const struct called *x = a, *y = b;
+    size_t common = x->name.length < y->name.length ? x->name.length : y->name.length;
+    int order = memcmp(x->name.start, y->name.start, common);
+    if (order != 0 || x->name.length != y->name.length) {
+        return order != 0 ? order : x->name.length < y->name.length ? -1 : 1;
+    }
+    return 0;
+}
+
+/* The spaces by name. The caller frees them. */
+static struct called *sorted_spaces(const struct builder *builder)
+{
+    const struct mv_mtree *mtree = builder->mtree;
+    struct called *all = calloc(mtree->space_count ? mtree->space_count : 1, sizeof *all);
+    for (size_t i = 0; all && i < mtree->space_count; i++) {
+        all[i] = (struct called){.name = builder->dump->space_names[i], .space = mtree->spaces[i]};
+    }
+    if (all && mtree->space_count > 1) {
+        qsort(all, mtree->space_count, sizeof *all, compare_called);
+    }
+    return all;
+}
+
+static int keep_slots(const struct builder *builder)
+{
+    const struct mtree_dump *dump = builder->dump;
+    struct mv_mtree *mtree = builder->mtree;
+    if (dump->slot_count == 0 || mtree->space_count == 0) {
+        return 0;
+    }
+    struct called *spaces = sorted_spaces(builder);
+    mtree->slots = calloc(dump->slot_count, sizeof *mtree->slots);
+    if (!spaces || !mtree->slots) {
+        free(spaces);
+        return mtree_dump_no_memory(builder->err);
+    }
+    for (size_t i = 0; i < dump->slot_count; i++) {
+        const struct called key = {.name = dump->slots[i].space};
+        const struct called *found = bsearch(&key, spaces, mtree->space_count, sizeof key, compare_called);
+        if (found) {
+            mtree->slots[mtree->slot_count++] = (struct seen_slot){found->space, dump->slots[i].range};
+        }
+    }
+    free(spaces);
+    if (mtree->slot_count > 1) {
+        qsort(mtree->slots, mtree->slot_count, sizeof *mtree->slots, compare_seen);
+    }
+    mtree->accel = (struct mv_mtree_accel){MTREE_ACCEL_WORD, was_in_slot, mtree};
+    return 0;
+}
+
 static int import(struct mv_mtree *mtree, struct mtree_dump *dump, struct slice text, struct mv_error *err)
 {
     const struct builder builder = {.mtree = mtree, .dump = dump, .err = err};
@@ -285,6 +374,9 @@ static int import(struct mv_mtree *mtree, struct mtree_dump *dump, struct slice 
         mtree->machine->hollow = true;
         mtree->machine->paragraphs = &mtree->paragraphs;
         rc = build_all(&builder);
+    }
+    if (rc == 0) {
+        rc = keep_slots(&builder);
     }
     mtree->flags = (dump->has_owner ? MV_MTREE_OWNER : 0u) | (dump->has_disabled ? MV_MTREE_DISABLED : 0u);
     return rc;
@@ -329,6 +421,7 @@ void mv_mtree_destroy(struct mv_mtree *mtree)
     release(&mtree->held);
     mtree_out_finish(&mtree->notes);
     mv_machine_destroy(mtree->machine);
+    free(mtree->slots);
     free(mtree->spaces);
     free(mtree);
 }
@@ -336,6 +429,11 @@ void mv_mtree_destroy(struct mv_mtree *mtree)
 struct mv_machine *mv_mtree_machine(const struct mv_mtree *mtree)
 {
     return mtree->machine;
+}
+
+const struct mv_mtree_accel *mv_mtree_accel(const struct mv_mtree *mtree)
+{
+    return mtree->slot_count > 0 ? &mtree->accel : NULL;
 }
 
 unsigned mv_mtree_flags(const struct mv_mtree *mtree)

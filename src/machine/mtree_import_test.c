@@ -36,6 +36,36 @@ static void its_view_is_what_was_seen(void **state)
                        "\n");
 }
 
+/* What the flat views of a text have in slots, its flat views have again; and nothing else has. */
+static void slots_are_kept(void **state)
+{
+    static const char flat[] = "FlatView #0\n"
+                               " AS \"memory\", root: system\n"
+                               " AS \"smm\", root: system\n"
+                               " Root memory region: system\n"
+                               "  0000000000000000-00000000000bffff (prio 0, ram): ram KVM\n"
+                               "  00000000000c0000-00000000000c3fff (prio 0, rom): ram @00000000000c0000 KVM KVM\n"
+                               "  00000000000c4000-0000000000ffffff (prio 0, ram): ram @00000000000c4000\n"
+                               "  00000000fee00000-00000000feefffff (prio 4096, i/o): apic\n"
+                               "\n";
+    static char text[4096];
+    static struct page page;
+    struct mv_error err;
+    (void)state;
+    char *trees = stpcpy(text, flat);
+    stpcpy(stpcpy(trees, "address-space: memory\naddress-space: smm\n"), strchr(small, '\n') + 1);
+    struct mv_mtree *mtree = imported(text);
+    assert_non_null(mv_mtree_accel(mtree));
+    page.used = 0;
+    assert_int_equal(
+        mv_mtree_print(mv_mtree_machine(mtree), MV_MTREE_FLAT, mv_mtree_accel(mtree), page_print, &page, &err), 0);
+    assert_string_equal(page.text, flat);
+    mv_mtree_destroy(mtree);
+    mtree = imported(small);
+    assert_null(mv_mtree_accel(mtree));
+    mv_mtree_destroy(mtree);
+}
+
 /* There are no bytes: every access is a decode error, and no pointer is given away. */
 static void its_memory_is_hollow(void **state)
 {
@@ -515,6 +545,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_printed_back),
         cmocka_unit_test(its_view_is_what_was_seen),
+        cmocka_unit_test(slots_are_kept),
         cmocka_unit_test(its_memory_is_hollow),
         cmocka_unit_test(paragraphs_keep_their_order_and_place),
         cmocka_unit_test(what_is_printed_twice_is_one_region),

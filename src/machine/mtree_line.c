@@ -239,6 +239,23 @@ static bool parse_heading(struct slice s, struct mtree_line *line)
     return true;
 }
 
+/* Names may have quotes in them, and roots too; roots seldom do. */
+static bool parse_view_of(struct slice s, struct mtree_line *line)
+{
+    static const struct slice end = {"\", root: ", 9};
+    if (!take(&s, SLICE(" AS \""))) {
+        return false;
+    }
+    for (size_t i = s.length; i-- > 0;) {
+        if (slice_begins(from(s, i), end)) {
+            line->kind = MTREE_LINE_AS;
+            line->name = until(s, i);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool mtree_line_parse(struct slice text, struct mtree_line *ret, const char **ret_why)
 {
     *ret = (struct mtree_line){.enabled = true};
@@ -261,5 +278,5 @@ bool mtree_line_parse(struct slice text, struct mtree_line *ret, const char **re
         *ret_why = "it has a control character";
         return false;
     }
-    return parse_heading(text, ret) || parse_region(text, ret, ret_why);
+    return parse_heading(text, ret) || parse_view_of(text, ret) || parse_region(text, ret, ret_why);
 }

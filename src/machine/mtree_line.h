@@ -28,6 +28,7 @@ enum mtree_line_kind {
     MTREE_LINE_TARGET, /* memory-region: NAME */
     MTREE_LINE_FLAT,   /* FlatView #N */
     MTREE_LINE_REGION, /* a range, in a tree or in a flat view */
+    MTREE_LINE_AS,     /*  AS "NAME", root: ROOT: in a flat view */
     MTREE_LINE_OTHER,  /* the monitor's prompt, or what belongs to a flat view */
 };
 

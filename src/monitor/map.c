@@ -11,44 +11,10 @@
 
 /* --- info mtree -------------------------------------------------------------------------------- */
 
-/* For the flat views: which ranges are in slots, as they were when the command began. */
-struct slot_list {
-    const struct mv_space *memory;
-    struct mv_slot *slots; /* in order of gpa */
-    size_t count;
-};
-
-/* They may become more while room is made. */
-static struct mv_slot *copy_slots(struct mv_vm *vm, size_t *ret_count)
-{
-    size_t capacity = mv_vm_slots(vm, NULL, 0);
-    for (;;) {
-        struct mv_slot *slots = calloc(capacity + 1, sizeof *slots);
-        size_t count = slots ? mv_vm_slots(vm, slots, capacity) : 0;
-        if (!slots || count <= capacity) {
-            *ret_count = count;
-            return slots;
-        }
-        free(slots);
-        capacity = count;
-    }
-}
-
+/* For the flat views. */
 static bool has_slot(void *opaque, struct mv_space *space, struct mv_range range)
 {
-    const struct slot_list *list = opaque;
-    size_t low = 0;
-    size_t high = space == list->memory ? list->count : 0;
-    while (low < high) { /* the last slot that begins at range.first or before it */
-        size_t middle = low + (high - low) / 2;
-        if (list->slots[middle].gpa.raw <= range.first) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    const struct mv_slot *slot = low > 0 ? &list->slots[low - 1] : NULL;
-    return slot && range.last - slot->gpa.raw < slot->size_bytes;
+    return mv_vm_has_slot(opaque, space, range);
 }
 
 static void add_line(void *opaque, const char *line)
@@ -69,16 +35,10 @@ static unsigned mtree_flags(const struct value *arguments)
 int map_mtree(struct session *session, const struct value *arguments, struct value **ret, struct mv_error *err)
 {
     const struct mv_monitor_options *options = &session->monitor->options;
-    struct slot_list list = {.memory = mv_vm_memory(options->vm)};
-    const struct mv_mtree_accel accel = {.name = "KVM", .has_slot = has_slot, .opaque = &list};
+    const struct mv_mtree_accel accel = {.name = "KVM", .has_slot = has_slot, .opaque = options->vm};
     struct text text;
-    list.slots = copy_slots(options->vm, &list.count);
-    if (!list.slots) {
-        return error_set(err, -ENOMEM, "no-memory", NULL, "out of memory");
-    }
     text_init(&text, COMMAND_TEXT_MAX);
     int rc = mv_mtree_print(options->machine, mtree_flags(arguments), &accel, add_line, &text, err);
-    free(list.slots);
     if (rc < 0) {
         text_finish(&text);
         return rc;
@@ -140,6 +100,22 @@ void map_print_blocks(const struct value *result, struct text *out)
 }
 
 /* --- info slots -------------------------------------------------------------------------------- */
+
+/* They may become more while room is made. */
+static struct mv_slot *copy_slots(struct mv_vm *vm, size_t *ret_count)
+{
+    size_t capacity = mv_vm_slots(vm, NULL, 0);
+    for (;;) {
+        struct mv_slot *slots = calloc(capacity + 1, sizeof *slots);
+        size_t count = slots ? mv_vm_slots(vm, slots, capacity) : 0;
+        if (!slots || count <= capacity) {
+            *ret_count = count;
+            return slots;
+        }
+        free(slots);
+        capacity = count;
+    }
+}
 
 static struct value *slot_value(const struct mv_slot *slot)
 {

@@ -595,6 +595,23 @@ size_t slots_copy(struct slot_table *table, struct mv_slot *ret, size_t capacity
     return copying.count;
 }
 
+bool slots_have(struct slot_table *table, struct mv_range range)
+{
+    bool all = false;
+    pthread_mutex_lock(&table->lock);
+    for (uint64_t address = range.first; !all;) {
+        struct slot **found = tfind(&address, &table->tree, compare_address);
+        if (!found) {
+            break;
+        }
+        uint64_t last = (*found)->is.gpa.raw + ((*found)->is.size_bytes - 1);
+        all = last >= range.last;
+        address = last + 1;
+    }
+    pthread_mutex_unlock(&table->lock);
+    return all;
+}
+
 struct slot_counts slots_counts(struct slot_table *table)
 {
     pthread_mutex_lock(&table->lock);

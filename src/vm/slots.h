@@ -53,6 +53,7 @@ extern const struct mv_listener_ops slots_listener_ops;
 
 /* Any thread. */
 size_t slots_copy(struct slot_table *table, struct mv_slot *ret, size_t capacity);
+bool slots_have(struct slot_table *table, struct mv_range range); /* all of it */
 struct slot_counts slots_counts(struct slot_table *table);
 
 #endif

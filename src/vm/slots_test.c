@@ -342,6 +342,11 @@ static void test_large_section_is_cut(void **state)
     assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
     struct mv_slot slots[8];
     assert_int_equal(slots_copy(f.table, slots, 8), 3);
+    struct mv_range all = {slots[0].gpa.raw, slots[2].gpa.raw + (slots[2].size_bytes - 1)};
+    assert_true(slots_have(f.table, all)); /* all three together */
+    assert_false(slots_have(f.table, (struct mv_range){all.first, all.last + 1}));
+    assert_false(slots_have(f.table, (struct mv_range){all.last + 1, all.last + 1}));
+    assert_false(all.first > 0 && slots_have(f.table, (struct mv_range){all.first - 1, all.last}));
     assert_int_equal(slots[2].gpa.raw, 200 * PAGE);
     assert_int_equal(slots[2].size_bytes, 56 * PAGE);
     assert_int_equal(slots[2].hva.raw, slots[0].hva.raw + 200 * PAGE);

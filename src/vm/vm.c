@@ -461,3 +461,8 @@ size_t mv_vm_slots(struct mv_vm *vm, struct mv_slot *ret, size_t capacity)
 {
     return slots_copy(vm->slots, ret, capacity);
 }
+
+bool mv_vm_has_slot(struct mv_vm *vm, const struct mv_space *space, struct mv_range range)
+{
+    return space == vm->options.memory && slots_have(vm->slots, range);
+}

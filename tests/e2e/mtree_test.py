@@ -2,7 +2,7 @@
 """`memvirt mtree`: what it prints of its own machine, and what it makes of dumps. Real dumps: peers/qemu_mtree_test.py."""
 import os
 
-from harness import HOST_ERROR, REFUSED, USAGE, memvirt, temporary
+from harness import HOST_ERROR, REFUSED, USAGE, memvirt, need_kvm, temporary
 from tap import add, contains, equal, main, test
 
 DUMP = '''address-space: memory
@@ -28,6 +28,9 @@ WRONG = [
     (['--diff', 'FILE', '-f'], '--diff'),
     (['--diff', 'FILE', '--at', '0'], '--diff'),
     (['--at', '0', '-o'], '--at'),
+    (['--accel', 'kvm'], '--accel kvm', '-f'),
+    (['--accel', 'vax', '-f'], '--accel vax'),
+    (['--accel', 'kvm', '-f', '--import', 'FILE'], '--accel kvm'),
 ]
 for number, (arguments, *parts) in enumerate(WRONG):
     add('wrong_%d_%s' % (number, '_'.join(a.strip('-') for a in arguments)),
@@ -81,6 +84,20 @@ def what_it_prints_can_be_imported():
 def the_map_is_labelled_as_it_is():
     contains(memvirt('mtree', '-f', '-d').expect(0).out, '    Nodes (6 bits per level, 11 levels) ptr=[0] skip=6\n')
     equal('Nodes' in memvirt('mtree', '-f').expect(0).out, False)
+
+
+@test
+def what_is_in_slots():
+    need_kvm()
+    for machine in 'minimal', 'pc':
+        out = memvirt('mtree', '--machine', machine, '-f', '--accel', 'kvm').expect(0).out
+        contains(out, '  0000000000100000-0000000007ffffff (prio 0, ram): pc.ram @0000000000100000 KVM\n'
+                      if machine == 'pc' else '(prio 0, ram): ram KVM\n')
+        equal([line for line in out.split('\n') if 'i/o)' in line and line.endswith(' KVM')], [])
+        equal(out.replace(' KVM\n', '\n'), memvirt('mtree', '--machine', machine, '-f').expect(0).out)
+        trees = memvirt('mtree', '--machine', machine).expect(0).out
+        equal(imported(trees + out, '-f').expect(0).out, out)
+        equal(imported(trees, '-f').expect(0).out, out.replace(' KVM\n', '\n'))
 
 
 @test

@@ -3,7 +3,7 @@
 
 What `info mtree` prints, with and without -D and -o, must be printed back byte for byte, and what the import makes of it
 must be what `info mtree -f` prints: the same paragraphs, each with the same spaces, root and ranges. Their order is free, as it is
-that of a hash table, and the accelerator's word is left out: the text does not tell who has a slot.
+that of a hash table. The accelerator's word is there if the flat views are in the same text, and else it is left out.
 """
 import collections
 import json
@@ -164,6 +164,16 @@ def check(name, text, flat, folder):
     equal(list((got - wanted).elements()), list((wanted - got).elements()), name + ', flat views')
 
 
+def slots_are_kept(text, flat, folder):
+    """Given the flat views too, what is in slots is told as they tell it."""
+    path = os.path.join(folder, 'both')
+    with open(path, 'w') as file:
+        file.write(text + flat)
+    back = memvirt('mtree', '--import', path, '-f').out
+    equal(sorted(line for line in back.split('\n') if line.endswith(' KVM')),
+          sorted(line for line in flat.split('\n') if line.endswith(' KVM')))
+
+
 def machine_is_understood(arguments):
     if not QEMU:
         raise Skip('qemu-system-x86_64 is not installed (Debian: qemu-system-x86), nor does QEMU_SYSTEM_X86_64 name one')
@@ -174,6 +184,9 @@ def machine_is_understood(arguments):
         flat_owner = qemu.info_mtree('-f -o')
         for flags in ('', '-D', '-o', '-o -D'):
             check('info mtree ' + flags, qemu.info_mtree(flags), flat_owner if '-o' in flags else flat, folder)
+        equal(' KVM\n' in flat, 'kvm' in arguments)
+        slots_are_kept(qemu.info_mtree('-D'), flat, folder)
+        slots_are_kept(qemu.info_mtree('-o -D'), flat_owner, folder)
 
 
 for machine_name, machine_arguments in MACHINES.items():
