@@ -33,8 +33,8 @@ static const char help[] =
     "      --diff OTHER    print instead how the machine differs from that in OTHER, also a file of `info mtree`\n"
     "  -h, --help          print this text\n"
     "\n"
-    "With --import, -o, -D and what was in slots are as in FILE. What FILE leaves open is guessed; where it is a toss-up a line on\n"
-    "stderr says so. Flat views in the same file (`info mtree -f`) are a help.\n"
+    "With --import, -o, -D and what was in slots are as in FILE. What FILE leaves open is guessed; where it is a\n"
+    "toss-up a line on stderr says so. Flat views in the same file (`info mtree -f`) are a help.\n"
     "\n"
     "Exit status: 0; with --diff 1 if there is a difference; 2 if the command line is wrong; 3 if the accelerator\n"
     "cannot be used; 4 if a file cannot be read or is no such text, or the machine cannot be as asked; 6 if the output cannot be written.\n";

@@ -46,7 +46,7 @@ static void *add_item(void **items, size_t *count, size_t *capacity, size_t item
 static int add_node(struct mtree_dump *dump, unsigned line, uint32_t *ret, struct mv_error *err)
 {
     if (dump->node_count == MTREE_NODES_MAX) {
-        return mtree_dump_too_large(err, line, "there are more than 131072 regions");
+        return mtree_dump_too_large(err, line, "there are more than 1048576 regions");
     }
     void *nodes = dump->nodes;
     struct mtree_node *node = add_item(&nodes, &dump->node_count, &dump->node_capacity, sizeof *node);
@@ -326,7 +326,7 @@ static int add_hint(struct reader *reader, const struct mtree_line *line)
         name.length -= *end ? 0 : 18;
     }
     if (dump->hint_count == MTREE_NODES_MAX) {
-        return mtree_dump_too_large(reader->err, reader->line, "there are more than 131072 flat ranges");
+        return mtree_dump_too_large(reader->err, reader->line, "there are more than 1048576 flat ranges");
     }
     void *hints = dump->hints;
     struct mtree_hint *hint = add_item(&hints, &dump->hint_count, &dump->hint_capacity, sizeof *hint);

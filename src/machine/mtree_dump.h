@@ -13,8 +13,9 @@
 
 struct mv_region;
 
-/* What is beyond is refused: real dumps have some thousand lines. */
-#define MTREE_NODES_MAX (1u << 17)
+/* What is beyond is refused: real dumps have some thousand lines. As many regions as this are some 64 MiB of text.
+ */
+#define MTREE_NODES_MAX (1u << 20)
 #define MTREE_SPACES_MAX 4096
 #define MTREE_LEVEL_MAX 128
 

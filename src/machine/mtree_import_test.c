@@ -2,6 +2,8 @@
 /* Dumps made into machines. They are made up; tests/peers/qemu_mtree_test.py has real ones. */
 #include "machine/mtree_test.h"
 
+#include <stdlib.h>
+
 #include "machine/mtree_resolve.h"
 
 #define ROOT "  0000000000000000-ffffffffffffffff (prio 0, i/o): system\n"
@@ -515,6 +517,29 @@ static void what_all_spaces_show_is_bounded(void **state)
     assert_refused(text, -E2BIG, "too-large", "show more than 262144 regions");
 }
 
+/* What a text says without aliases is bounded by its length, and so is what it costs. */
+static void a_large_dump_is_none_too_large(void **state)
+{
+    enum { REGIONS = 270000, LINE_BYTES = 64 };
+    static struct page page;
+    struct mv_error err;
+    char *text = malloc((size_t)(REGIONS + 4) * LINE_BYTES);
+    (void)state;
+    assert_non_null(text);
+    char *end = stpcpy(text, "address-space: s\n" ROOT);
+    for (int i = 0; i < REGIONS; i++) {
+        end += sprintf(end, "    %016x-%016x (prio 0, i/o): d\n", i * 0x1000, i * 0x1000 + 0x7ff);
+    }
+    struct mv_mtree *mtree = imported(text);
+    page.used = 0;
+    assert_int_equal(mv_mtree_at(mv_mtree_machine(mtree), NULL, mv_gpa((uint64_t)(REGIONS - 1) * 0x1000 + 0x7ff),
+                                 page_print, &page, &err),
+                     0);
+    assert_non_null(strstr(page.text, "    is d @00000000000007ff (i/o), through\n"));
+    mv_mtree_destroy(mtree);
+    free(text);
+}
+
 static void depth_is_bounded(void **state)
 {
     static char text[1 << 20];
@@ -563,6 +588,7 @@ int main(void)
         cmocka_unit_test(cycles_are_refused),
         cmocka_unit_test(bombs_are_refused),
         cmocka_unit_test(what_all_spaces_show_is_bounded),
+        cmocka_unit_test(a_large_dump_is_none_too_large),
         cmocka_unit_test(depth_is_bounded),
     };
     return cmocka_run_group_tests_name("mtree_import", tests, NULL, NULL);

@@ -163,8 +163,9 @@ static int survey_node(struct survey *survey, uint32_t number, unsigned depth)
     }
     survey->open[number] = false;
     survey->total += count;
-    if (rc == 0 && survey->total > MTREE_UNFOLDED_MAX) {
-        rc = mtree_dump_too_large(survey->err, node->line, "its aliases unfold into more than 2097152 regions");
+    if (rc == 0 && survey->total > mtree_unfolded_max(survey->dump)) {
+        rc = mtree_dump_too_large(survey->err, node->line,
+                                  "its aliases unfold into more than 2097152 regions, and more than 16 times all");
     }
     survey->unfolded[number] = rc == 0 ? (uint32_t)count : 0;
     return rc;
@@ -186,8 +187,9 @@ static int survey_all(struct mtree_dump *dump, struct mv_error *err)
             rc = survey_node(&survey, tree->root, 1);
         }
         seen += rc == 0 && tree->is_space ? survey.unfolded[tree->root] : 0;
-        if (rc == 0 && seen > MTREE_SEEN_MAX) {
-            rc = mtree_dump_too_large(err, tree->line, "the spaces up to here show more than 262144 regions");
+        if (rc == 0 && seen > mtree_seen_max(dump)) {
+            rc = mtree_dump_too_large(
+                err, tree->line, "the spaces up to here show more than 262144 regions, and more than there are");
         }
     }
     free(survey.unfolded);

@@ -12,10 +12,23 @@
 /*
  * A few lines of aliases can unfold into any number of regions. So it is counted how many are met when each
  * region's tree is walked through aliases, which bounds the time that building takes, and how many of them in the
- * trees of the spaces, which bounds the memory of their views: some 5 KiB for each in the worst case.
+ * trees of the spaces, which bounds the memory of their views: some 5 KiB for each in the worst case. Large dumps
+ * may have more than small ones, so that what they say without aliases is never too much.
  */
-#define MTREE_UNFOLDED_MAX (1u << 21)
-#define MTREE_SEEN_MAX (1u << 18)
+#define MTREE_UNFOLDED_MIN (UINT64_C(1) << 21)
+#define MTREE_UNFOLDED_BY_NODE 16
+#define MTREE_SEEN_MIN (UINT64_C(1) << 18)
+
+static inline uint64_t mtree_unfolded_max(const struct mtree_dump *dump)
+{
+    uint64_t scaled = (uint64_t)dump->node_count * MTREE_UNFOLDED_BY_NODE;
+    return scaled > MTREE_UNFOLDED_MIN ? scaled : MTREE_UNFOLDED_MIN;
+}
+
+static inline uint64_t mtree_seen_max(const struct mtree_dump *dump)
+{
+    return dump->node_count > MTREE_SEEN_MIN ? dump->node_count : MTREE_SEEN_MIN;
+}
 
 /* How many guesses are told. */
 #define MTREE_NOTES_MAX 8
