@@ -37,7 +37,8 @@ static const char help[] =
     "toss-up a line on stderr says so. Flat views in the same file (`info mtree -f`) are a help.\n"
     "\n"
     "Exit status: 0; with --diff 1 if there is a difference; 2 if the command line is wrong; 3 if the accelerator\n"
-    "cannot be used; 4 if a file cannot be read or is no such text, or the machine cannot be as asked; 6 if the output cannot be written.\n";
+    "cannot be used; 4 if a file cannot be read or is no such text, or the machine cannot be as asked; 6 if the\n"
+    "output cannot be written.\n";
 
 /* Of --diff, as of diff(1). No guest runs, so none can mean something else by it. */
 #define STATUS_DIFFERENT 1
