@@ -10,6 +10,13 @@
 
 MV_BEGIN_DECLS
 
+/** What an access does with a byte. */
+enum mv_access {
+    MV_ACCESS_READ,
+    MV_ACCESS_WRITE,
+    MV_ACCESS_FETCH, /**< of an instruction */
+};
+
 /** How the guest translates at the moment. */
 enum mv_paging_mode {
     MV_PAGING_OFF,

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The hypervisor as accel/soft calls it: a VM with slots, an MMU scheme that turns slots into tables which the
+ * hardware walks, vCPUs with requests. Its data structures and errors are those of <linux/kvm.h>.
+ *
+ * Threads. vCPU calls come from the vCPU's own thread, those marked "inside" between rendezvous_enter and
+ * rendezvous_leave of its member. Everything else comes from any thread that is not inside, and serialises itself
+ * by `slots_lock`, but for the notifier, which has its own count.
+ */
+#ifndef HYPERVISOR_HV_H
+#define HYPERVISOR_HV_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/addr.h"
+#include "base/rendezvous.h"
+#include "hypervisor/request.h"
+#include "hypervisor/slot.h"
+#include "paging/exit.h"
+
+enum hv_mmu_kind {
+    HV_MMU_NATIVE, /* no tables of ours */
+    HV_MMU_EPT,
+    HV_MMU_NPT,
+    HV_MMU_SHADOW,
+};
+
+/* How a write to a page of a logged slot is noticed. */
+enum hv_log_by {
+    HV_LOG_BY_WRITE_PROTECTION,
+    HV_LOG_BY_DIRTY_BIT, /* scan the D bits when the log is read */
+    HV_LOG_BY_PML,       /* EPT only */
+};
+
+struct hv_options {
+    enum hv_mmu_kind mmu;
+    uint8_t tdp_levels;   /* 4 or 5 */
+    uint8_t level_max;    /* largest page of ours: 1 (4K), 2 (2M), 3 (1G) */
+    uint8_t address_bits; /* of guest-physical addresses: up to 52 */
+    enum hv_log_by log_by;
+    bool access_dirty;  /* the tables have A and D bits; without, access tracking */
+    bool execute_only;  /* EPT */
+    bool eager_split;   /* large pages are split when logging begins, and not at the first write */
+    bool nx_huge_pages; /* a large page is not executable; a fetch splits it */
+    bool populate;      /* a fault makes the host page present before it is mapped, as KVM's get_user_pages does */
+};
+
+/* Why a vCPU left the hardware, and what became of it. */
+enum hv_answer {
+    HV_RETRY,   /* done: try the access again */
+    HV_EMULATE, /* not RAM for this access: look the gpa up and do it by hand */
+    HV_ERROR,   /* the host says no: see `error` of the vCPU, a negative errno */
+};
+
+struct hv_mmu_ops; /* mmu_ops.h: what a scheme does */
+
+/* Monotonic; each written by any thread with relaxed atomics. KVM's names where KVM has them. */
+struct hv_counters {
+    atomic_uint_fast64_t pf_taken, pf_fixed, pf_spurious, pf_fast, pf_emulate, pf_mmio_spte_created;
+    atomic_uint_fast64_t pages_4k, pages_2m, pages_1g; /* present leaves at the moment */
+    atomic_uint_fast64_t tables, tables_built, tables_zapped;
+    atomic_uint_fast64_t splits, collapses, nx_lpage_splits;
+    atomic_uint_fast64_t remote_tlb_flush, remote_tlb_flush_requests;
+    atomic_uint_fast64_t pml_entries, dirty_marked;
+};
+
+/* The notifier's state: host ranges on their way out (notifier.h). */
+struct hv_notifier {
+    atomic_uint active; /* begins without an end */
+    atomic_uint_fast64_t sequence;
+    atomic_uint_fast64_t first, last; /* the union of the active ranges */
+    pthread_mutex_t lock;
+    pthread_cond_t idle; /* `active` became 0 */
+};
+
+struct hv_vcpu;
+struct dirty_ring;
+
+struct hv_vm {
+    struct hv_options options;
+    const struct hv_mmu_ops *mmu;
+    void *mmu_state; /* the scheme's */
+    struct rendezvous inside;
+    pthread_mutex_t slots_lock;                      /* changes of slots, logs, vCPUs. Before mmu_lock */
+    pthread_mutex_t mmu_lock;                        /* who walks tables and is no vCPU's fault */
+    const struct hv_slots *slots[HV_ADDRESS_SPACES]; /* published */
+    struct hv_notifier notifier;
+    struct hv_counters counters;
+    struct hv_vcpu *vcpus;              /* a list; `slots_lock` */
+    bool manual_protect, initially_set; /* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
+    uint32_t ring_bytes;                /* KVM_CAP_DIRTY_LOG_RING; 0: bitmaps */
+};
+
+struct hv_vcpu {
+    struct rendezvous_member inside;
+    struct hv_requests requests;
+    struct hv_vm *vm;
+    struct hv_vcpu *next;
+    unsigned index;
+    unsigned slot_hint[HV_ADDRESS_SPACES];
+    uint8_t space;           /* 0, or 1 in SMM */
+    void *root;              /* the table that its hardware walks; changes with HV_REQUEST_RELOAD_ROOT */
+    struct dirty_ring *ring; /* or NULL */
+    int error;               /* of HV_ERROR */
+    /* Of the last HV_EMULATE for a gpa without a slot: good while the generation is the same (KVM's MMIO cache).
+     */
+    uint64_t mmio_gfn, mmio_generation;
+};
+
+/* struct kvm_userspace_memory_region2 and struct kvm_pre_fault_memory, which older headers lack. */
+struct hv_region2 {
+    uint32_t slot, flags;
+    uint64_t guest_phys_addr, memory_size, userspace_addr;
+    uint64_t guest_memfd_offset;
+    uint32_t guest_memfd;
+};
+
+struct hv_pre_fault {
+    uint64_t gpa, size, flags;
+};
+
+int hv_vm_create(const struct hv_options *options, struct hv_vm **ret);
+void hv_vm_destroy(struct hv_vm *vm); /* its vCPUs are gone */
+int hv_vcpu_create(struct hv_vm *vm, unsigned index, struct hv_vcpu **ret);
+void hv_vcpu_destroy(struct hv_vcpu *vcpu);
+
+/* KVM_SET_USER_MEMORY_REGION and KVM_SET_USER_MEMORY_REGION2, with the checks in KVM's order. 0 or -errno. */
+int hv_set_slot(struct hv_vm *vm, const struct kvm_userspace_memory_region *region);
+int hv_set_slot2(struct hv_vm *vm, const struct hv_region2 *region);
+
+/* KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG, KVM_ENABLE_CAP of the two capabilities, KVM_RESET_DIRTY_RINGS. */
+int hv_get_dirty_log(struct hv_vm *vm, const struct kvm_dirty_log *log);
+int hv_clear_dirty_log(struct hv_vm *vm, const struct kvm_clear_dirty_log *log);
+int hv_enable_manual_protect(struct hv_vm *vm, uint64_t flags);
+int hv_enable_dirty_ring(struct hv_vm *vm, uint32_t bytes);
+int hv_reset_dirty_rings(struct hv_vm *vm);
+
+/* Inside. The slots of the vCPU's space, good until it leaves. */
+static inline const struct hv_slots *hv_slots(const struct hv_vcpu *vcpu)
+{
+    return __atomic_load_n(&vcpu->vm->slots[vcpu->space], __ATOMIC_ACQUIRE);
+}
+
+/* Inside. Look at an exit of the hardware, and repair what can be repaired. */
+enum hv_answer hv_handle_exit(struct hv_vcpu *vcpu, const struct pt_exit *exit);
+
+/*
+ * Inside. The host bytes of a guest-physical byte for an access that the hypervisor makes itself (emulation,
+ * native). NULL: no slot, or a write to a read-only one. A write is entered into the dirty log.
+ */
+void *hv_guest_bytes(struct hv_vcpu *vcpu, gpa_t gpa, enum mv_access kind);
+
+/* A page was written by somebody else than the hardware: into the bitmap of its slot, or the vCPU's ring. Inside.
+ */
+void hv_mark_dirty(struct hv_vcpu *vcpu, const struct hv_slot *slot, uint64_t gfn);
+
+/* Not inside: post HV_REQUEST_FLUSH to every vCPU and wait until none uses the old translations. */
+void hv_flush_all(struct hv_vm *vm);
+
+/* KVM_PRE_FAULT_MEMORY, KVM_SET_NR_MMU_PAGES and their like: see the functions of the schemes. */
+int hv_pre_fault(struct hv_vcpu *vcpu, struct hv_pre_fault *range);
+
+#endif

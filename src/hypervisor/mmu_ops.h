@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What an MMU scheme does for the hypervisor: native, tdp (EPT and NPT), shadow. Called with the locks that each
+ * names. What removes rights returns whether TLBs must be flushed; the caller flushes before it lets go of what
+ * was mapped.
+ */
+#ifndef HYPERVISOR_MMU_OPS_H
+#define HYPERVISOR_MMU_OPS_H
+
+#include "hypervisor/hv.h"
+
+struct hv_mmu_ops {
+    const char *name;
+    int (*vm_init)(struct hv_vm *vm); /* 0 or -ENOMEM */
+    void (*vm_finish)(struct hv_vm *vm);
+    int (*vcpu_init)(struct hv_vcpu *vcpu);
+    void (*vcpu_finish)(struct hv_vcpu *vcpu);
+
+    /* Inside: a fault of the hardware. */
+    enum hv_answer (*handle)(struct hv_vcpu *vcpu, const struct pt_exit *exit);
+    /* Inside, for HV_REQUEST_RELOAD_ROOT: set vcpu->root. */
+    int (*load_root)(struct hv_vcpu *vcpu);
+
+    /* Not inside; `slots_lock` and `mmu_lock` held. Gfns are of `slot`, both ends inclusive. */
+    bool (*zap_all)(struct hv_vm *vm); /* by generation: fast, roots become obsolete */
+    bool (*zap_gfns)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last);
+    /* Logging begins: split or protect; bits of `initially_set` slots are left alone. */
+    bool (*log_start)(struct hv_vm *vm, const struct hv_slot *slot);
+    /* Logging has ended: large pages may come back. */
+    bool (*log_stop)(struct hv_vm *vm, const struct hv_slot *slot);
+    /* Before the log is read: what only the tables know (D bits) goes to the bitmap. */
+    bool (*log_harvest)(struct hv_vm *vm, const struct hv_slot *slot);
+    /* Pages first_gfn + i, for each bit i of mask: the next write is noticed again. */
+    bool (*log_protect)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first_gfn, uint64_t mask);
+    /* A host range is aged: A bits go; returns whether any was set. */
+    bool (*age)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last, bool test_only);
+    /* A host range becomes read-only for us. */
+    bool (*write_protect)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last);
+    /* Tables that nobody can reach any more are freed; after a rendezvous. */
+    void (*collect)(struct hv_vm *vm);
+    /* Bytes of tables and what describes them. */
+    uint64_t (*table_bytes)(const struct hv_vm *vm);
+};
+
+extern const struct hv_mmu_ops hv_mmu_native, hv_mmu_ept, hv_mmu_npt;
+
+#endif

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Requests: what a vCPU has to do before its next access, posted by anybody (KVM's vcpu->requests). The hypervisor
+ * never touches a TLB: it asks.
+ */
+#ifndef HYPERVISOR_REQUEST_H
+#define HYPERVISOR_REQUEST_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum hv_request {
+    HV_REQUEST_FLUSH = 1u << 0,       /* INVEPT, single context, or its like: all translations of this VM */
+    HV_REQUEST_RELOAD_ROOT = 1u << 1, /* the root that it walks is obsolete; implies a flush */
+    HV_REQUEST_DRAIN_PML = 1u << 2,   /* hand the buffer to the dirty log */
+    HV_REQUEST_LOGGING = 1u << 3,     /* whether PML is on has changed */
+};
+
+struct hv_requests {
+    atomic_uint pending;
+};
+
+static inline void hv_request_post(struct hv_requests *r, unsigned what)
+{
+    /* Release: the zap comes before; pairs with the acquire of the taker. */
+    atomic_fetch_or_explicit(&r->pending, what, memory_order_release);
+}
+
+/* The fast check, inside: relaxed, ordered by the rendezvous. */
+static inline bool hv_request_is_pending(struct hv_requests *r)
+{
+    return atomic_load_explicit(&r->pending, memory_order_relaxed) != 0;
+}
+
+static inline unsigned hv_request_take(struct hv_requests *r)
+{
+    return atomic_exchange_explicit(&r->pending, 0, memory_order_acquire);
+}
+
+#endif
