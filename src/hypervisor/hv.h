@@ -16,6 +16,7 @@
 
 #include "base/addr.h"
 #include "base/rendezvous.h"
+#include "hypervisor/counters.h"
 #include "hypervisor/request.h"
 #include "hypervisor/slot.h"
 #include "paging/exit.h"
@@ -56,17 +57,11 @@ enum hv_answer {
 
 struct hv_mmu_ops; /* mmu_ops.h: what a scheme does */
 
-/* Monotonic; each written by any thread with relaxed atomics. KVM's names where KVM has them. */
-struct hv_counters {
-    atomic_uint_fast64_t pf_taken, pf_fixed, pf_spurious, pf_fast, pf_emulate, pf_mmio_spte_created;
-    atomic_uint_fast64_t pages_4k, pages_2m, pages_1g; /* present leaves at the moment */
-    atomic_uint_fast64_t tables, tables_built, tables_zapped;
-    atomic_uint_fast64_t splits, collapses, nx_lpage_splits;
-    atomic_uint_fast64_t remote_tlb_flush, remote_tlb_flush_requests;
-    atomic_uint_fast64_t pml_entries, dirty_marked;
-};
-
-/* The notifier's state: host ranges on their way out (notifier.h). */
+/*
+ * The notifier's state: host ranges on their way out (notifier.h). While `active` is not 0 no set of slots is
+ * replaced: who publishes one does so with `lock` held and `active` 0, waiting for `idle` before (with neither
+ * `mmu_lock` nor a vCPU inside).
+ */
 struct hv_notifier {
     atomic_uint active; /* begins without an end */
     atomic_uint_fast64_t sequence;
@@ -87,7 +82,7 @@ struct hv_vm {
     pthread_mutex_t mmu_lock;                        /* who walks tables and is no vCPU's fault */
     const struct hv_slots *slots[HV_ADDRESS_SPACES]; /* published */
     struct hv_notifier notifier;
-    struct hv_counters counters;
+    struct hv_counters counters;        /* without the vCPUs': see hv_counters_read */
     struct hv_vcpu *vcpus;              /* a list; `slots_lock` */
     bool manual_protect, initially_set; /* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
     uint32_t ring_bytes;                /* KVM_CAP_DIRTY_LOG_RING; 0: bitmaps */
@@ -102,11 +97,13 @@ struct hv_vcpu {
     unsigned slot_hint[HV_ADDRESS_SPACES];
     uint8_t space;           /* 0, or 1 in SMM */
     void *root;              /* the table that its hardware walks; changes with HV_REQUEST_RELOAD_ROOT */
+    void *mmu_state;         /* the scheme's */
     struct dirty_ring *ring; /* or NULL */
     int error;               /* of HV_ERROR */
     /* Of the last HV_EMULATE for a gpa without a slot: good while the generation is the same (KVM's MMIO cache).
      */
     uint64_t mmio_gfn, mmio_generation;
+    _Alignas(64) struct hv_counters counters; /* written by its thread alone */
 };
 
 /* struct kvm_userspace_memory_region2 and struct kvm_pre_fault_memory, which older headers lack. */
@@ -156,7 +153,10 @@ void *hv_guest_bytes(struct hv_vcpu *vcpu, gpa_t gpa, enum mv_access kind);
  */
 void hv_mark_dirty(struct hv_vcpu *vcpu, const struct hv_slot *slot, uint64_t gfn);
 
-/* Not inside: post HV_REQUEST_FLUSH to every vCPU and wait until none uses the old translations. */
+/*
+ * Not inside: post HV_REQUEST_FLUSH to every vCPU and wait until none uses the old translations. With any locks
+ * held: a notifier has mmu_lock and not slots_lock.
+ */
 void hv_flush_all(struct hv_vm *vm);
 
 /* KVM_PRE_FAULT_MEMORY, KVM_SET_NR_MMU_PAGES and their like: see the functions of the schemes. */

@@ -36,7 +36,8 @@ struct hv_mmu_ops {
     bool (*age)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last, bool test_only);
     /* A host range becomes read-only for us. */
     bool (*write_protect)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last);
-    /* Tables that nobody can reach any more are freed; after a rendezvous. */
+    /* Tables that the calls above have unlinked are freed. Since then mmu_lock was held and hv_flush_all called.
+     */
     void (*collect)(struct hv_vm *vm);
     /* Bytes of tables and what describes them. */
     uint64_t (*table_bytes)(const struct hv_vm *vm);

@@ -39,6 +39,8 @@ static const struct pt_format pt_format_ept = {
     .leaf_bits = EPT_MEMTYPE_WB | EPT_IPAT,
     .software_host_writable = UINT64_C(1) << 57,
     .software_mmu_writable = UINT64_C(1) << 58,
+    .refused_mask = EPT_RWX,
+    .refused = EPT_W | EPT_X,
 };
 
 /* What a processor can do (IA32_VMX_EPT_VPID_CAP), and what EPTP asks for. */

@@ -36,6 +36,9 @@ struct pt_format {
     uint64_t
         software_host_writable; /* two bits that the hardware ignores: see the truth table in hypervisor/spte.h */
     uint64_t software_mmu_writable;
+    /* An entry that has, of `refused_mask`, just the bits `refused`: the hardware reports it as misconfigured or
+     * reserved, whatever else is in it. So the hypervisor knows MMIO again. */
+    uint64_t refused_mask, refused;
 };
 
 static inline bool pt_is_present(const struct pt_format *f, uint64_t entry)

@@ -7,6 +7,12 @@
 #include "paging/format.h"
 #include "paging/x86.h"
 
+/* Host addresses of the simulated processor have 51 bits: bit 51 of a present entry is reserved (#NPF,
+ * PF_RESERVED).
+ */
+#define NPT_ADDRESS_BITS 51
+#define NPT_RESERVED (UINT64_C(1) << 51)
+
 static const struct pt_format pt_format_npt = {
     .name = "npt",
     .present = X86_ENTRY_P,
@@ -21,6 +27,8 @@ static const struct pt_format pt_format_npt = {
     .leaf_bits = X86_ENTRY_P | X86_ENTRY_US,
     .software_host_writable = UINT64_C(1) << 9,
     .software_mmu_writable = UINT64_C(1) << 10,
+    .refused_mask = X86_ENTRY_P | NPT_RESERVED,
+    .refused = X86_ENTRY_P | NPT_RESERVED,
 };
 
 #endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * A page-table entry in memory that several threads read and write: vCPUs, the hypervisor, whoever edits guest
- * memory. There is a load, a compare-and-swap, an exchange, and nothing else: no plain store can overwrite an
- * accessed or dirty bit that another thread has set meanwhile.
+ * memory. There is a load, a compare-and-swap, an exchange, and nothing else once it is reachable: no plain store
+ * can overwrite an accessed or dirty bit that another thread has set meanwhile.
  *
  * Memory order. A load that finds an entry which points to a table acquires; it pairs with the release of the
  * compare-and-swap or exchange that linked the table, so the table's own entries are seen filled.
@@ -28,6 +28,12 @@ static inline bool pt_cas(pt_word_t *word, uint64_t *expected, uint64_t desired)
 {
     return __atomic_compare_exchange_n(&word->shared, expected, desired, false, __ATOMIC_ACQ_REL,
                                        __ATOMIC_ACQUIRE);
+}
+
+/* Only in a table that nobody else can reach yet; the compare-and-swap that links it releases. */
+static inline void pt_init(pt_word_t *word, uint64_t value)
+{
+    __atomic_store_n(&word->shared, value, __ATOMIC_RELAXED);
 }
 
 static inline uint64_t pt_exchange(pt_word_t *word, uint64_t desired)
