@@ -19,8 +19,10 @@ enum mv_privacy_kind {
 
 /**
  * Keep a record of a block, whose pages are all of one kind at first. It ends with the block. The block must have
- * bytes that can be discarded, no discard manager, and a size that cannot change.
- * @return 0; -EBUSY "has-privacy", "managed"; -EINVAL "resizeable"; -EOPNOTSUPP as mv_block_discard(); -ENOMEM
+ * bytes that can be discarded, no discard manager, and a size that cannot change; and no space may show it yet,
+ * for its slots will be others than those of a block without a record.
+ * @return 0; -EBUSY "has-privacy", "managed", "shown"; -EINVAL "resizeable"; -EOPNOTSUPP as mv_block_discard();
+ *         -ENOMEM
  */
 MV_API int mv_privacy_create(struct mv_block *block, enum mv_privacy_kind kind, struct mv_error *err);
 
@@ -29,13 +31,24 @@ MV_API bool mv_privacy_has(const struct mv_block *block);
 
 /**
  * Give the record the guest_memfd that an accelerator made for it (KVM_CREATE_GUEST_MEMFD wants a VM), at least as
- * large as the block. With success the descriptor is the block's, which closes it.
+ * large as the block. With success the descriptor is the block's, which closes it. A mv_vm does this by itself
+ * when it makes the first slot of the block.
+ * @param owner  whose it is, such as the VM: no other can use it. Compared only
  * @return 0; -EINVAL "no-privacy"; -EBUSY "has-guest-memfd"
  */
-MV_API int mv_privacy_attach(struct mv_block *block, int guest_memfd, struct mv_error *err);
+MV_API int mv_privacy_attach(struct mv_block *block, int guest_memfd, const void *owner, struct mv_error *err);
+
+/**
+ * Close the guest_memfd, if there is one: its owner is gone. What was in its pages is lost; which pages are
+ * private stays as it is. Takes the control lock.
+ */
+MV_API void mv_privacy_detach(struct mv_block *block);
 
 /** The descriptor, which stays the block's; -1 when there is none. Takes the control lock, as all that follow. */
 MV_API int mv_privacy_fd(const struct mv_block *block);
+
+/** Whose it is; NULL when there is none. */
+MV_API const void *mv_privacy_owner(const struct mv_block *block);
 
 /**
  * Convert pages. Those that are of the kind already stay. Listeners are told in their order; if one refuses, those
@@ -58,7 +71,8 @@ MV_API bool mv_privacy_lookup(const struct mv_block *block, uint64_t offset_byte
 struct mv_privacy_listener;
 
 struct mv_privacy_listener_ops {
-    /** Pages of a block become of a kind. May refuse. Called inside the control lock. @return 0 or -errno */
+    /** Pages of a block become of a kind. May refuse. Called inside the control lock; it must not edit a tree.
+     * @return 0 or -errno */
     int (*convert)(void *opaque, struct mv_block *block, uint64_t offset_bytes, uint64_t length_bytes,
                    enum mv_privacy_kind kind, struct mv_error *err);
 };

@@ -52,6 +52,9 @@ struct mv_vm_options {
      * replaced, by one that does nothing, and stays so; a handler's system call may return EINTR for it. */
     int kick_signal;
     unsigned max_slots; /**< use no more slots than this; 0: as many as the accelerator has */
+    /** The guest may make pages private (privacy.h): with "kvm" a VM of type KVM_X86_SW_PROTECTED_VM, where the
+     * host has that, and else an error. Without it a block may have a record, if all of its pages stay shared. */
+    bool private_pages;
 
     /**
      * Told of what a guest does that hardware would pass over in silence and that is most often a mistake, such as
@@ -64,7 +67,9 @@ struct mv_vm_options {
 /**
  * Make a VM without vCPUs; its slots are made from the present view of its memory space.
  * @return 0; -ENODEV (reason "no-device"), -EACCES ("no-permission"), -ENOTSUP ("missing-capability"), -EINVAL
- *         ("no-accel": an accelerator of that name does not exist); -ENOSPC ("no-slot"); or what the host says
+ *         ("no-accel": an accelerator of that name does not exist); -ENOSPC ("no-slot"); -EBUSY
+ * ("has-guest-memfd"), -ENOTSUP ("no-guest-memfd", "no-private-pages", "private-rom", "private-log"): blocks with
+ * private pages; or what the host says
  */
 MV_API int mv_vm_create(const struct mv_vm_options *options, struct mv_vm **ret, struct mv_error *err);
 
@@ -162,7 +167,7 @@ MV_API size_t mv_vm_counters(struct mv_vm *vm, enum mv_counter_set set, struct m
 /** A slot: a piece of guest physical memory as the accelerator knows it. */
 struct mv_slot {
     uint32_t id;
-    uint32_t flags; /**< KVM_MEM_READONLY, ... */
+    uint32_t flags; /**< KVM_MEM_READONLY, KVM_MEM_GUEST_MEMFD (1 << 2), ... */
     mv_gpa_t gpa;
     uint64_t size_bytes;
     mv_hva_t hva;

@@ -4,9 +4,9 @@
  * its semantics are those of <linux/kvm.h> (Linux, "The Definitive KVM API Documentation"), whoever implements
  * them.
  *
- * Threads. A VM's calls may come from any thread, one at a time for set_slot and the dirty logs. A vCPU's calls
- * come from its own thread, or from any thread while no thread of its own exists. `run_area()->immediate_exit` may
- * be written by any thread.
+ * Threads. A VM's calls may come from any thread, one at a time for slots, attributes and the dirty logs. A vCPU's
+ * calls come from its own thread, or from any thread while no thread of its own exists.
+ * `run_area()->immediate_exit` may be written by any thread.
  *
  * Failures are negative errnos; those with an `err` fill it in.
  */
@@ -17,8 +17,23 @@
 #include <memvirt/accel.h>
 #include <memvirt/types.h>
 
+/* <linux/kvm.h> has these from Linux 6.8 on. */
+#ifndef KVM_MEM_GUEST_MEMFD
+#define KVM_MEM_GUEST_MEMFD (1UL << 2)
+#endif
+#ifndef KVM_MEMORY_ATTRIBUTE_PRIVATE
+#define KVM_MEMORY_ATTRIBUTE_PRIVATE (1ULL << 3)
+#endif
+#ifndef KVM_EXIT_MEMORY_FAULT
+#define KVM_EXIT_MEMORY_FAULT 39
+#endif
+
 struct accel_vm;
 struct accel_vcpu;
+
+struct accel_vm_options {
+    bool private_pages; /* the guest may convert pages; without: whatever the accelerator does by itself */
+};
 
 /* Receives one counter; `name` lives as long as the VM. */
 typedef void accel_counter_fn(void *opaque, const char *name, uint64_t value);
@@ -34,13 +49,27 @@ struct accel {
 
     void (*check)(struct mv_accel_status *ret);
 
-    int (*vm_create)(struct accel_vm **ret, struct mv_error *err);
+    int (*vm_create)(const struct accel_vm_options *options, struct accel_vm **ret, struct mv_error *err);
     void (*vm_destroy)(struct accel_vm *vm); /* its vCPUs are gone */
     unsigned (*max_slots)(const struct accel_vm *vm);
     bool (*has_readonly_slots)(const struct accel_vm *vm);
     struct accel_paging (*paging)(const struct accel_vm *vm);
     /* KVM_SET_USER_MEMORY_REGION: size 0 deletes. 0 or -errno. */
     int (*set_slot)(struct accel_vm *vm, const struct kvm_userspace_memory_region *slot);
+
+    /* Private pages. Whether slots can have a guest_memfd; without, none of what follows is called. */
+    bool (*has_guest_memfds)(const struct accel_vm *vm);
+    /* KVM_CREATE_GUEST_MEMFD: a descriptor, which is the caller's, or -errno. */
+    int (*create_guest_memfd)(struct accel_vm *vm, uint64_t size_bytes);
+    /* KVM_SET_USER_MEMORY_REGION2 of a new slot with KVM_MEM_GUEST_MEMFD, which nothing can change any more;
+     * set_slot deletes it. Until attributes say otherwise its pages are shared. 0 or -errno. */
+    int (*set_private_slot)(struct accel_vm *vm, const struct kvm_userspace_memory_region *slot, int guest_memfd,
+                            uint64_t offset_bytes);
+    /* KVM_CAP_MEMORY_ATTRIBUTES: which ones set_attributes takes. */
+    uint64_t (*attributes)(const struct accel_vm *vm);
+    /* KVM_SET_MEMORY_ATTRIBUTES of guest addresses, in whole pages, whatever slots are there. 0 or -errno. */
+    int (*set_attributes)(struct accel_vm *vm, uint64_t gpa, uint64_t size_bytes, uint64_t attributes);
+
     /* KVM_GET_DIRTY_LOG of a slot with KVM_MEM_LOG_DIRTY_PAGES. 0 or -errno. */
     int (*get_dirty_log)(struct accel_vm *vm, const struct kvm_dirty_log *log);
     /* KVM_CLEAR_DIRTY_LOG. 0 or -errno. */
@@ -59,7 +88,8 @@ struct accel {
     struct kvm_run *(*run_area)(struct accel_vcpu *vcpu);
     /* The VM's one ring of gathered writes, as this vCPU has it mapped; NULL when there is none. */
     struct kvm_coalesced_mmio_ring *(*coalesced_ring)(struct accel_vcpu *vcpu);
-    /* KVM_RUN: 0 and an exit in the run area, or -errno; -EINTR when a signal or immediate_exit ended it. */
+    /* KVM_RUN: 0 and an exit in the run area, or -errno; -EINTR when a signal or immediate_exit ended it. A
+     * KVM_EXIT_MEMORY_FAULT, which KVM tells with EFAULT, is an exit. */
     int (*run)(struct accel_vcpu *vcpu);
     int (*get_regs)(struct accel_vcpu *vcpu, struct kvm_regs *ret);
     int (*set_regs)(struct accel_vcpu *vcpu, const struct kvm_regs *regs);
@@ -80,6 +110,14 @@ const struct accel *accel_by_name(const char *name);
 #define ACCEL_EXIT_COUNT 64
 /* A run that ended with -EINTR has no exit reason of its own; it is counted under this number. */
 #define ACCEL_EXIT_INTERRUPTED (ACCEL_EXIT_COUNT - 1)
+
+/* What a KVM_EXIT_MEMORY_FAULT has in the run area's union. */
+struct accel_memory_fault {
+    uint64_t flags; /* KVM_MEMORY_ATTRIBUTE_PRIVATE: the guest means the private page */
+    uint64_t gpa;
+    uint64_t size_bytes;
+};
+struct accel_memory_fault accel_memory_fault(const struct kvm_run *run);
 
 /* The name of KVM_EXIT_<NAME>, in lower case, such as "mmio". NULL for a number that has none here. */
 const char *accel_exit_name(uint32_t reason);

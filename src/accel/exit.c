@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "accel/accel.h"
 
+#include <string.h>
+
 /* Numbers from <linux/kvm.h>; the newest ones by number, so that older headers do. */
 static const char *const names[ACCEL_EXIT_COUNT] = {
     [KVM_EXIT_UNKNOWN] = "unknown",
@@ -42,10 +44,17 @@ static const char *const names[ACCEL_EXIT_COUNT] = {
     [36] = "riscv_csr",
     [37] = "notify",
     [38] = "loongarch_iocsr",
-    [39] = "memory_fault",
+    [KVM_EXIT_MEMORY_FAULT] = "memory_fault",
     [40] = "tdx",
     [ACCEL_EXIT_INTERRUPTED] = "interrupted",
 };
+
+struct accel_memory_fault accel_memory_fault(const struct kvm_run *run)
+{
+    struct accel_memory_fault fault;
+    memcpy(&fault, &run->hw, sizeof fault); /* any member of the union: they begin together */
+    return fault;
+}
 
 const char *accel_exit_name(uint32_t reason)
 {

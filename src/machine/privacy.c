@@ -13,6 +13,8 @@
 #include "base/rangeset.h"
 #include "machine/block.h"
 #include "machine/machine.h"
+#include "machine/region.h"
+#include "machine/space.h"
 
 /*
  * Owned by its block, which points at it from its creation on. All under the control lock.
@@ -21,6 +23,7 @@
 struct privacy {
     struct rangeset private_pages;
     int guest_memfd;                /* -1: none yet */
+    const void *owner;              /* of it */
     struct cds_list_head listeners; /* in the order of creation */
     bool telling;
 };
@@ -45,6 +48,37 @@ static int no_privacy(const struct mv_block *block, struct mv_error *err)
 
 /* --- life -------------------------------------------------------------------------------------------- */
 
+static bool view_shows(const struct mv_view *view, const struct mv_block *block)
+{
+    struct mv_section section;
+    uint64_t at = 0;
+    while (mv_view_next(view, mv_gpa(at), &section)) {
+        if (section.region->ram.block == block) {
+            return true;
+        }
+        if (section.range.last == UINT64_MAX) {
+            return false;
+        }
+        at = section.range.last + 1;
+    }
+    return false;
+}
+
+/* Whether any space does. Control lock held. */
+static bool is_shown(const struct mv_block *block)
+{
+    struct mv_space *space;
+    cds_list_for_each_entry (space, &block->machine->spaces, link) {
+        const struct mv_view *view = mv_space_view(space);
+        bool shown = view_shows(view, block);
+        mv_view_release(view);
+        if (shown) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int attach_record(struct mv_block *block, struct privacy *privacy, struct mv_error *err)
 {
     const char *name = block->name;
@@ -57,6 +91,10 @@ static int attach_record(struct mv_block *block, struct privacy *privacy, struct
     if (block->resizeable) {
         return error_set(err, -EINVAL, "resizeable", name,
                          "block %s: a block that can be resized has no private pages", name);
+    }
+    if (is_shown(block)) {
+        return error_set(err, -EBUSY, "shown", name,
+                         "block %s: its record of private pages must be made before a space shows it", name);
     }
     int rc = block_check_discard(block, err);
     if (rc == 0) {
@@ -104,7 +142,7 @@ bool mv_privacy_has(const struct mv_block *block)
     return block->privacy != NULL;
 }
 
-int mv_privacy_attach(struct mv_block *block, int guest_memfd, struct mv_error *err)
+int mv_privacy_attach(struct mv_block *block, int guest_memfd, const void *owner, struct mv_error *err)
 {
     const char *name = block->name;
     struct privacy *privacy = block->privacy;
@@ -117,9 +155,22 @@ int mv_privacy_attach(struct mv_block *block, int guest_memfd, struct mv_error *
         rc = error_set(err, -EBUSY, "has-guest-memfd", name, "block %s: it has a guest_memfd", name);
     } else {
         privacy->guest_memfd = guest_memfd;
+        privacy->owner = owner;
     }
     machine_unlock(block->machine);
     return rc;
+}
+
+void mv_privacy_detach(struct mv_block *block)
+{
+    struct privacy *privacy = block->privacy;
+    machine_lock(block->machine);
+    if (privacy && privacy->guest_memfd >= 0) {
+        close(privacy->guest_memfd);
+        privacy->guest_memfd = -1;
+        privacy->owner = NULL;
+    }
+    machine_unlock(block->machine);
 }
 
 int mv_privacy_fd(const struct mv_block *block)
@@ -129,6 +180,15 @@ int mv_privacy_fd(const struct mv_block *block)
     int fd = privacy ? privacy->guest_memfd : -1;
     machine_unlock(block->machine);
     return fd;
+}
+
+const void *mv_privacy_owner(const struct mv_block *block)
+{
+    const struct privacy *privacy = block->privacy;
+    machine_lock(block->machine);
+    const void *owner = privacy ? privacy->owner : NULL;
+    machine_unlock(block->machine);
+    return owner;
 }
 
 /* --- asking and converting --------------------------------------------------------------------------- */

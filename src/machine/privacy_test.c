@@ -3,6 +3,7 @@
 
 #include <linux/kvm.h>
 #include <memvirt/discard.h>
+#include <memvirt/space.h>
 #include <sys/ioctl.h>
 #include <time.h>
 
@@ -135,7 +136,7 @@ static void what_cannot_be_is_refused(void **state)
     struct listener l = {.name = "l"};
     assert_int_equal(mv_privacy_convert(plain, 0, PAGE, MV_PAGES_SHARED, &err), -EINVAL);
     assert_string_equal(err.reason, "no-privacy");
-    assert_int_equal(mv_privacy_attach(plain, 0, &err), -EINVAL);
+    assert_int_equal(mv_privacy_attach(plain, 0, &rig, &err), -EINVAL);
     assert_string_equal(err.reason, "no-privacy");
     assert_int_equal(mv_privacy_listener_create(plain, &ops, &l, &listener, &err), -EINVAL);
     assert_string_equal(err.reason, "no-privacy");
@@ -244,9 +245,10 @@ static void a_guest_memfd_is_attached_and_punched(void **state)
     struct mv_block *block = open_block(&rig, MV_PAGES_PRIVATE);
     struct mv_error err = {0};
     assert_int_equal(mv_privacy_fd(block), -1);
-    assert_int_equal(mv_privacy_attach(block, fd, &err), 0);
+    assert_int_equal(mv_privacy_attach(block, fd, &rig, &err), 0);
     assert_int_equal(mv_privacy_fd(block), fd);
-    assert_int_equal(mv_privacy_attach(block, fd, &err), -EBUSY);
+    assert_ptr_equal(mv_privacy_owner(block), &rig);
+    assert_int_equal(mv_privacy_attach(block, fd, &rig, &err), -EBUSY);
     assert_string_equal(err.reason, "has-guest-memfd");
     unsigned char *guest = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (guest == MAP_FAILED) {
@@ -261,10 +263,51 @@ static void a_guest_memfd_is_attached_and_punched(void **state)
     if (guest != MAP_FAILED) {
         munmap(guest, PAGES * PAGE);
     }
+    mv_privacy_detach(block);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+    assert_int_equal(mv_privacy_fd(block), -1);
+    assert_null(mv_privacy_owner(block));
+    mv_privacy_detach(block); /* nothing to do */
+    fd = make_guest_memfd(vm);
+    assert_int_equal(mv_privacy_attach(block, fd, &rig, &err), 0);
     mv_block_put(block);
     assert_int_equal(fcntl(fd, F_GETFD), -1);
     rig_close(&rig);
     close(vm);
+}
+
+/* Its slots are there already, and know nothing of private pages. */
+static void a_block_that_a_space_shows_gets_no_record(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct mv_error err = {0};
+    struct mv_region *root, *ram, *top;
+    struct mv_space *space;
+    rig_open(&rig);
+    struct mv_block *block =
+        block_with(&rig, &(struct mv_block_options){.size_bytes = PAGES * PAGE, .thp = MV_OFF});
+    struct mv_region_options of_root = {.name = "root", .size_bytes = MV_SIZE_2_64};
+    struct mv_region_options of_ram = {
+        .name = "ram", .kind = MV_REGION_RAM, .size_bytes = PAGE, .block = block, .block_offset_bytes = PAGE};
+    assert_int_equal(mv_region_create(rig.machine, &of_root, &root, NULL), 0);
+    struct mv_region_options of_top = {.name = "top", .kind = MV_REGION_MMIO, .size_bytes = PAGE};
+    assert_int_equal(mv_region_create(rig.machine, &of_ram, &ram, NULL), 0);
+    assert_int_equal(mv_region_create(rig.machine, &of_top, &top, NULL), 0);
+    assert_int_equal(mv_space_create(rig.machine, "memory", root, &space, NULL), 0);
+    assert_int_equal(mv_region_add(root, UINT64_MAX - (PAGE - 1), top, 0, NULL), 0); /* a view has an end */
+    assert_int_equal(mv_region_add(root, 8 * PAGE, ram, 0, NULL), 0);
+    assert_int_equal(mv_privacy_create(block, MV_PAGES_SHARED, &err), -EBUSY);
+    assert_string_equal(err.reason, "shown");
+    assert_false(mv_privacy_has(block));
+    assert_int_equal(mv_region_remove(ram, NULL), 0);
+    assert_int_equal(mv_privacy_create(block, MV_PAGES_SHARED, NULL), 0);
+    mv_space_destroy(space);
+    mv_region_put(ram);
+    mv_region_put(top);
+    mv_region_put(root);
+    mv_block_put(block);
+    rig_close(&rig);
 }
 
 int main(void)
@@ -275,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_refusal_is_taken_back),
         cmocka_unit_test(random_conversions_equal_a_bitmap),
         cmocka_unit_test(a_guest_memfd_is_attached_and_punched),
+        cmocka_unit_test(a_block_that_a_space_shows_gets_no_record),
     };
     return cmocka_run_group_tests_name("privacy", tests, NULL, NULL);
 }

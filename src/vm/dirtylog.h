@@ -11,7 +11,11 @@
 #ifndef VM_DIRTYLOG_H
 #define VM_DIRTYLOG_H
 
+#include <urcu/list.h>
+
 #include "vm/slots.h"
+
+struct private_block;
 
 /* A slot as the table has it. The region is borrowed: a view shows it for as long as the slot is there. */
 struct slot {
@@ -19,6 +23,9 @@ struct slot {
     struct mv_region *region;
     uint64_t offset; /* in the region, of the slot's first byte */
     uint64_t *log;   /* KVM_MEM_LOG_DIRTY_PAGES: a bit for each page; else NULL */
+
+    struct private_block *private; /* KVM_MEM_GUEST_MEMFD, in the tree: see private.h; else NULL */
+    struct cds_list_head private_link;
 };
 
 static inline bool slot_is_logged(const struct slot *slot)

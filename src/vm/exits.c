@@ -8,6 +8,7 @@
 #include "base/addr.h"
 #include "base/error.h"
 #include "vm/coalesced.h"
+#include "vm/convert.h"
 #include "vm/walk.h"
 
 #define RFLAGS_IF (UINT64_C(1) << 9)
@@ -19,7 +20,8 @@
 
 bool exit_is_pending(const struct kvm_run *run)
 {
-    return run->exit_reason == KVM_EXIT_IO || run->exit_reason == KVM_EXIT_MMIO;
+    return run->exit_reason == KVM_EXIT_IO || run->exit_reason == KVM_EXIT_MMIO ||
+           run->exit_reason == KVM_EXIT_HYPERCALL;
 }
 
 static struct mv_attrs attrs_of(const struct mv_vcpu *vcpu)
@@ -154,7 +156,7 @@ static void stop_at_rip(struct mv_vcpu *vcpu, enum mv_stop_reason reason, int st
     char where[160];
     char text[MV_ERROR_TEXT_SIZE];
     describe_rip(vcpu, where, sizeof where);
-    snprintf(text, sizeof text, "vCPU %u: %s at %s", vcpu->index, what, where);
+    snprintf(text, sizeof text, "vCPU %u: %.140s at %s", vcpu->index, what, where);
     mv_vm_stop(vcpu->vm, reason, status, text);
 }
 
@@ -190,6 +192,15 @@ static void handle_unknown(struct mv_vcpu *vcpu, uint32_t reason)
     snprintf(what, sizeof what, "exit %u (%s), for which this VM has no use", reason,
              name ? name : "of no known name");
     stop_at_rip(vcpu, MV_STOP_UNHANDLED_EXIT, 0, what);
+}
+
+static void handle_memory_fault(struct mv_vcpu *vcpu)
+{
+    struct mv_error err;
+    int rc = convert_on_fault(vcpu, &err);
+    if (rc < 0) {
+        stop_at_rip(vcpu, MV_STOP_HOST_ERROR, rc, err.text);
+    }
 }
 
 static void handle_entry_failure(struct mv_vcpu *vcpu)
@@ -232,6 +243,8 @@ void exit_handle(struct mv_vcpu *vcpu, int rc)
     case KVM_EXIT_MMIO: handle_mmio(vcpu); break;
     case KVM_EXIT_IO: handle_io(vcpu); break;
     case KVM_EXIT_HLT: handle_halt(vcpu); break;
+    case KVM_EXIT_HYPERCALL: convert_on_hypercall(vcpu); break;
+    case KVM_EXIT_MEMORY_FAULT: handle_memory_fault(vcpu); break;
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN: break; /* nothing to do: back into the guest */
     case KVM_EXIT_SHUTDOWN: stop_at_rip(vcpu, MV_STOP_SHUTDOWN, 0, "triple fault (shutdown)"); break;

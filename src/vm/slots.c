@@ -14,16 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "accel/accel.h"
 #include "base/error.h"
 #include "base/range.h"
 #include "vm/dirtylog.h"
-
-/* What one commit does to the slots. Ids of additions are given out when it is carried out. */
-struct plan {
-    struct slot *slots;
-    size_t count;
-    size_t capacity;
-};
+#include "vm/plan.h"
+#include "vm/private.h"
 
 /*
  * Invariants: used + free_count == next_id <= max_slots; an id is in the tree, on the free list, or >= next_id.
@@ -42,11 +38,13 @@ struct slot_table {
     size_t free_count;
     uint32_t next_id; /* never used so far */
 
+    struct private_blocks privates;
+
     struct plan removals;
-    struct plan additions;
-    struct plan changes; /* of flags alone: the log goes on or off */
-    int plan_error;      /* an event could not be kept: -ENOMEM */
-    size_t removed;      /* how much of the plan is carried out */
+    struct plan additions;      /* their ids are given out when it is carried out */
+    struct plan changes;        /* of flags alone: the log goes on or off */
+    struct mv_error plan_error; /* code 0: none. Else why an event could not be kept, or is refused */
+    size_t removed;             /* how much of the plan is carried out */
     size_t added;
     size_t changed;
     bool holding; /* the vCPUs */
@@ -93,6 +91,7 @@ struct slot_table *slots_create(const struct slot_port *port, const struct slot_
         return NULL;
     }
     pthread_mutex_init(&table->lock, NULL);
+    private_init(&table->privates, &table->port);
     return table;
 }
 
@@ -107,36 +106,23 @@ void slots_destroy(struct slot_table *table)
         tdestroy(table->tree, free_slot);
         pthread_mutex_destroy(&table->lock);
         free(table->free_ids);
-        free(table->removals.slots);
-        free(table->additions.slots);
-        free(table->changes.slots);
+        private_finish(&table->privates);
+        plan_finish(&table->removals);
+        plan_finish(&table->additions);
+        plan_finish(&table->changes);
         free(table);
     }
 }
 
 /* --- the plan ---------------------------------------------------------------------------------- */
 
-static int plan_append(struct plan *plan, struct slot slot)
-{
-    if (plan->count == plan->capacity) {
-        size_t capacity = plan->capacity ? plan->capacity * 2 : 16;
-        struct slot *slots = realloc(plan->slots, capacity * sizeof *slots);
-        if (!slots) {
-            return -ENOMEM;
-        }
-        plan->slots = slots;
-        plan->capacity = capacity;
-    }
-    plan->slots[plan->count++] = slot;
-    return 0;
-}
-
 static uint32_t flags_of(const struct slot_table *table, const struct mv_section *section, unsigned log_mask)
 {
+    uint32_t guest_memfd = private_is_asked(section) ? KVM_MEM_GUEST_MEMFD : 0;
     if (!section->writable) {
-        return KVM_MEM_READONLY; /* and nothing to log */
+        return guest_memfd | KVM_MEM_READONLY; /* and nothing to log */
     }
-    return log_mask != 0 && table->port.get_dirty_log ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+    return guest_memfd | (log_mask != 0 && table->port.get_dirty_log ? KVM_MEM_LOG_DIRTY_PAGES : 0);
 }
 
 /* The slots that a section makes, as one; false when it makes none. */
@@ -166,18 +152,28 @@ static bool section_slots(const struct slot_table *table, const struct mv_sectio
     return true;
 }
 
+static void out_of_memory(struct slot_table *table)
+{
+    error_set(&table->plan_error, -ENOMEM, "no-memory", "slots", "slots: out of memory");
+}
+
 static void plan_section(struct slot_table *table, struct plan *plan, const struct mv_section *section)
 {
     struct slot rest;
     if (atomic_load_explicit(&table->ended, memory_order_relaxed) || !section_slots(table, section, &rest)) {
         return;
     }
-    while (rest.is.size_bytes > 0 && table->plan_error == 0) {
+    if (plan != &table->removals && table->plan_error.code == 0) {
+        (void)private_check(&rest, &table->plan_error);
+    }
+    while (rest.is.size_bytes > 0 && table->plan_error.code == 0) {
         struct slot slot = rest;
         if (slot.is.size_bytes > table->limits.max_slot_bytes) {
             slot.is.size_bytes = table->limits.max_slot_bytes;
         }
-        table->plan_error = plan_append(plan, slot);
+        if (plan_append(plan, slot) < 0) {
+            out_of_memory(table);
+        }
         rest.is.gpa = gpa_add_wrapping(rest.is.gpa, slot.is.size_bytes);
         rest.is.hva = hva_add(rest.is.hva, slot.is.size_bytes);
         rest.is.size_bytes -= slot.is.size_bytes;
@@ -185,42 +181,9 @@ static void plan_section(struct slot_table *table, struct plan *plan, const stru
     }
 }
 
-/* The same memory at the same place with the same rights; whether it is logged is another matter. */
-static bool same_memory(const struct slot *a, const struct slot *b)
-{
-    return a->is.gpa.raw == b->is.gpa.raw && a->is.size_bytes == b->is.size_bytes &&
-           a->is.hva.raw == b->is.hva.raw && ((a->is.flags ^ b->is.flags) & KVM_MEM_READONLY) == 0;
-}
-
 static bool same_slot(const struct slot *a, const struct slot *b)
 {
-    return same_memory(a, b) && a->is.flags == b->is.flags;
-}
-
-/*
- * Both lists are in order of gpa. What goes and comes back just the same is dropped from both; it is another
- * region that shows it, and that may be logged otherwise.
- */
-static void cancel_pairs(struct slot_table *table)
-{
-    struct plan *r = &table->removals;
-    struct plan *a = &table->additions;
-    size_t kept_r = 0, kept_a = 0;
-    size_t i = 0, j = 0;
-    while (i < r->count || j < a->count) {
-        if (i < r->count && j < a->count && same_memory(&r->slots[i], &a->slots[j])) {
-            int rc = plan_append(&table->changes, a->slots[j]);
-            table->plan_error = table->plan_error ? table->plan_error : rc;
-            i++;
-            j++;
-        } else if (j == a->count || (i < r->count && r->slots[i].is.gpa.raw <= a->slots[j].is.gpa.raw)) {
-            r->slots[kept_r++] = r->slots[i++];
-        } else {
-            a->slots[kept_a++] = a->slots[j++];
-        }
-    }
-    r->count = kept_r;
-    a->count = kept_a;
+    return slot_same_memory(a, b) && a->is.flags == b->is.flags;
 }
 
 /* A slot that an earlier commit could not give back to the kernel is not there to be removed. */
@@ -239,18 +202,22 @@ static void drop_unknown(struct slot_table *table)
 
 /* --- carrying it out --------------------------------------------------------------------------- */
 
-static int call(struct slot_table *table, const struct mv_slot *slot, uint64_t size_bytes)
+static int call(struct slot_table *table, const struct slot *slot, uint64_t size_bytes)
 {
     struct kvm_userspace_memory_region region = {
-        .slot = slot->id,
-        .flags = slot->flags,
-        .guest_phys_addr = slot->gpa.raw,
+        .slot = slot->is.id,
+        .flags = slot->is.flags,
+        .guest_phys_addr = slot->is.gpa.raw,
         .memory_size = size_bytes,
-        .userspace_addr = slot->hva.raw,
+        .userspace_addr = slot->is.hva.raw,
     };
     pthread_mutex_lock(&table->lock);
     table->counts.set_slot_calls++;
     pthread_mutex_unlock(&table->lock);
+    if (slot->private && size_bytes != 0) {
+        return private_set_slot(&table->privates, slot, &region);
+    }
+    region.flags &= ~(uint32_t)KVM_MEM_GUEST_MEMFD; /* which that call does not know, not even to delete a slot */
     return table->port.set_slot(table->port.opaque, &region);
 }
 
@@ -264,10 +231,17 @@ static int remove_slot(struct slot_table *table, struct slot *slot)
     if (slot_is_logged(node)) {
         dirtylog_fetch(&table->port, node); /* the log goes with it */
     }
-    int rc = call(table, &slot->is, 0);
+    int rc = private_share(&table->privates, node);
+    if (rc == 0) {
+        rc = call(table, node, 0);
+        if (rc < 0) {
+            private_unshare(&table->privates, node);
+        }
+    }
     if (rc < 0) {
         return rc;
     }
+    private_leave(node);
     pthread_mutex_lock(&table->lock);
     tdelete(node, &table->tree, compare_gpa);
     table->used--;
@@ -291,7 +265,8 @@ static struct slot *new_slot(const struct slot *as)
     return node;
 }
 
-static int add_slot(struct slot_table *table, struct slot *slot)
+/* `ret_why` is written if there is more to say than the errno. */
+static int add_slot(struct slot_table *table, struct slot *slot, struct mv_error *ret_why)
 {
     slot->is.id = table->free_count > 0 ? table->free_ids[table->free_count - 1] : table->next_id;
     struct slot *node = new_slot(slot);
@@ -304,7 +279,16 @@ static int add_slot(struct slot_table *table, struct slot *slot)
     bool linked = found != NULL;
     assert(!linked || *found == node); /* the plan has no two slots at one address */
     pthread_mutex_unlock(&table->lock);
-    int rc = linked ? call(table, &slot->is, slot->is.size_bytes) : -ENOMEM;
+    int rc = linked ? private_enter(&table->privates, node, ret_why) : -ENOMEM;
+    if (rc == 0) {
+        rc = call(table, node, node->is.size_bytes);
+        if (rc < 0) {
+            (void)private_share(&table->privates, node);
+        }
+    }
+    if (rc < 0) {
+        private_leave(node);
+    }
     pthread_mutex_lock(&table->lock);
     if (rc == 0) {
         table->used++;
@@ -341,7 +325,7 @@ static int change_slot(struct slot_table *table, struct slot *slot)
         dirtylog_fetch(&table->port, node); /* the former region's log ends with its time here */
     }
     if (rc == 0 && changed.is.flags != node->is.flags) {
-        rc = call(table, &changed.is, changed.is.size_bytes);
+        rc = call(table, &changed, changed.is.size_bytes);
     }
     if (rc < 0) {
         free(changed.log == node->log ? NULL : changed.log);
@@ -360,7 +344,7 @@ static void forget_plan(struct slot_table *table)
 {
     table->removals.count = table->additions.count = table->changes.count = 0;
     table->removed = table->added = table->changed = 0;
-    table->plan_error = 0;
+    table->plan_error.code = 0;
     if (table->holding) {
         table->holding = false;
         table->port.release_vcpus(table->port.opaque);
@@ -385,7 +369,8 @@ static void take_back(struct slot_table *table)
         (void)remove_slot(table, &table->additions.slots[--table->added]);
     }
     while (table->removed > 0) {
-        (void)add_slot(table, &table->removals.slots[--table->removed]);
+        struct mv_error ignored;
+        (void)add_slot(table, &table->removals.slots[--table->removed], &ignored);
     }
 }
 
@@ -393,6 +378,7 @@ static int carry_out(struct slot_table *table, struct mv_error *err)
 {
     int rc = 0;
     const struct slot *at = NULL;
+    struct mv_error why = {0};
     while (rc == 0 && table->removed < table->removals.count) {
         at = &table->removals.slots[table->removed];
         rc = remove_slot(table, &table->removals.slots[table->removed]);
@@ -400,13 +386,16 @@ static int carry_out(struct slot_table *table, struct mv_error *err)
     }
     while (rc == 0 && table->added < table->additions.count) {
         at = &table->additions.slots[table->added];
-        rc = add_slot(table, &table->additions.slots[table->added]);
+        rc = add_slot(table, &table->additions.slots[table->added], &why);
         table->added += rc == 0;
     }
     while (rc == 0 && table->changed < table->changes.count) {
         at = &table->changes.slots[table->changed];
         rc = change_slot(table, &table->changes.slots[table->changed]);
         table->changed += rc == 0;
+    }
+    if (why.code < 0) {
+        return error_set(err, why.code, why.reason, why.object, "%s", why.text);
     }
     if (rc < 0) {
         error_host(err, rc, "slots", "slot at gpa " PRI_ADDR ", %" PRIu64 " bytes: the accelerator refuses it",
@@ -488,35 +477,25 @@ static void log_clear(void *opaque, const struct mv_section *section)
     each_logged_slot(opaque, section, dirtylog_clear);
 }
 
-static void describe_plan(const struct plan *plan, const char *verb, void (*print)(void *, const char *),
-                          void *print_opaque)
-{
-    for (size_t i = 0; i < plan->count; i++) {
-        const struct mv_slot *slot = &plan->slots[i].is;
-        char line[160];
-        snprintf(line, sizeof line, "slot: %s gpa " PRI_ADDR "-" PRI_ADDR " hva " PRI_ADDR "%s", verb,
-                 slot->gpa.raw, slot->gpa.raw + (slot->size_bytes - 1), slot->hva.raw,
-                 slot->flags & KVM_MEM_READONLY ? ", read-only" : "");
-        print(print_opaque, line);
-    }
-}
-
 static void describe(void *opaque, void (*print)(void *print_opaque, const char *line), void *print_opaque)
 {
     struct slot_table *table = opaque;
-    cancel_pairs(table);
+    (void)plan_cancel_pairs(&table->removals, &table->additions, &table->changes);
     drop_unknown(table);
-    describe_plan(&table->removals, "delete", print, print_opaque);
-    describe_plan(&table->additions, "create", print, print_opaque);
-    describe_plan(&table->changes, "change the flags of", print, print_opaque);
+    plan_describe(&table->removals, "delete", print, print_opaque);
+    plan_describe(&table->additions, "create", print, print_opaque);
+    plan_describe(&table->changes, "change the flags of", print, print_opaque);
 }
 
 static int prepare(void *opaque, struct mv_error *err)
 {
     struct slot_table *table = opaque;
-    cancel_pairs(table);
-    if (table->plan_error < 0) {
-        return error_set(err, table->plan_error, "no-memory", "slots", "slots: out of memory");
+    if (plan_cancel_pairs(&table->removals, &table->additions, &table->changes) < 0) {
+        out_of_memory(table);
+    }
+    const struct mv_error *why = &table->plan_error;
+    if (why->code < 0) {
+        return error_set(err, why->code, why->reason, why->object, "%s", why->text);
     }
     drop_unknown(table);
     size_t needed = table->used - table->removals.count + table->additions.count;
@@ -610,6 +589,11 @@ bool slots_have(struct slot_table *table, struct mv_range range)
     }
     pthread_mutex_unlock(&table->lock);
     return all;
+}
+
+uint64_t slots_conversions(const struct slot_table *table)
+{
+    return table->privates.conversions;
 }
 
 struct slot_counts slots_counts(struct slot_table *table)

@@ -27,6 +27,12 @@ struct slot_port {
      * second if getting clears. */
     int (*get_dirty_log)(void *opaque, const struct kvm_dirty_log *log);
     int (*clear_dirty_log)(void *opaque, const struct kvm_clear_dirty_log *log);
+    /* For blocks with private pages, as in accel.h. NULL: no slot can have a guest_memfd. */
+    int (*create_guest_memfd)(void *opaque, uint64_t size_bytes);
+    int (*set_private_slot)(void *opaque, const struct kvm_userspace_memory_region *slot, int guest_memfd,
+                            uint64_t offset_bytes);
+    /* KVM_SET_MEMORY_ATTRIBUTES. NULL: no page can be private. */
+    int (*set_attributes)(void *opaque, uint64_t gpa, uint64_t size_bytes, uint64_t attributes);
 };
 
 struct slot_limits {
@@ -55,5 +61,8 @@ extern const struct mv_listener_ops slots_listener_ops;
 size_t slots_copy(struct slot_table *table, struct mv_slot *ret, size_t capacity);
 bool slots_have(struct slot_table *table, struct mv_range range); /* all of it */
 struct slot_counts slots_counts(struct slot_table *table);
+
+/* How often pages that slots show were converted so far. Control lock held. */
+uint64_t slots_conversions(const struct slot_table *table);
 
 #endif

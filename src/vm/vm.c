@@ -40,6 +40,25 @@ static int port_clear_dirty_log(void *opaque, const struct kvm_clear_dirty_log *
     return vm->ops->clear_dirty_log(vm->accel, log);
 }
 
+static int port_create_guest_memfd(void *opaque, uint64_t size_bytes)
+{
+    struct mv_vm *vm = opaque;
+    return vm->ops->create_guest_memfd(vm->accel, size_bytes);
+}
+
+static int port_set_private_slot(void *opaque, const struct kvm_userspace_memory_region *slot, int guest_memfd,
+                                 uint64_t offset_bytes)
+{
+    struct mv_vm *vm = opaque;
+    return vm->ops->set_private_slot(vm->accel, slot, guest_memfd, offset_bytes);
+}
+
+static int port_set_attributes(void *opaque, uint64_t gpa, uint64_t size_bytes, uint64_t attributes)
+{
+    struct mv_vm *vm = opaque;
+    return vm->ops->set_attributes(vm->accel, gpa, size_bytes, attributes);
+}
+
 static void port_hold_vcpus(void *opaque)
 {
     gate_close(opaque);
@@ -60,6 +79,13 @@ static int give_memory(struct mv_vm *vm, struct mv_error *err)
         .get_dirty_log = port_get_dirty_log,
         .clear_dirty_log = vm->ops->dirty_log_is_manual(vm->accel) ? port_clear_dirty_log : NULL,
     };
+    if (vm->ops->has_guest_memfds(vm->accel)) {
+        port.create_guest_memfd = port_create_guest_memfd;
+        port.set_private_slot = port_set_private_slot;
+        if (vm->ops->attributes(vm->accel) & KVM_MEMORY_ATTRIBUTE_PRIVATE) {
+            port.set_attributes = port_set_attributes;
+        }
+    }
     struct slot_limits limits = {
         .max_slots = vm->ops->max_slots(vm->accel),
         .max_slot_bytes = ACCEL_SLOT_BYTES_MAX,
@@ -138,7 +164,8 @@ int mv_vm_create(const struct mv_vm_options *options, struct mv_vm **ret, struct
     if (rc < 0) {
         error_host(err, rc, "vm", "VM: signal %d cannot be used", vm->options.kick_signal);
     } else {
-        rc = ops->vm_create(&vm->accel, err);
+        struct accel_vm_options how = {.private_pages = options->private_pages};
+        rc = ops->vm_create(&how, &vm->accel, err);
     }
     if (rc == 0) {
         rc = give_memory(vm, err);

@@ -46,6 +46,10 @@ struct mv_vcpu {
     bool quiet;           /* `lock`; its thread leaves its registers alone, and they are final: see gate.h */
     bool pending_io;      /* own thread: the last exit's instruction is half done, the next run completes it */
 
+    bool futile_fault; /* own thread: the last memory fault that nothing was converted for; see convert.c */
+    uint64_t futile_gpa;
+    uint64_t futile_conversions;
+
     atomic_uint requests; /* of enum vcpu_request; set under `lock` */
 
     enum vcpu_activity activity; /* `lock` */

@@ -11,8 +11,8 @@
  * @return its descriptor; -ENODEV "no-device", -EACCES "no-permission", -ENOTSUP "missing-capability"
  */
 int kvm_open(struct mv_error *err);
-/* KVM_CHECK_EXTENSION: 0 when it is missing. */
-int kvm_capability(int kvm_fd, unsigned capability);
+/* KVM_CHECK_EXTENSION, of the device or a VM: 0 when it is missing. */
+int kvm_capability(int fd, unsigned capability);
 
 struct accel_vm {
     int kvm_fd;
@@ -22,6 +22,8 @@ struct accel_vm {
     bool manual_dirty_log;
     unsigned coalesced_page; /* of the run area; 0: none */
     bool coalesced_pio;
+    bool guest_memfds;
+    uint64_t attributes; /* that KVM_SET_MEMORY_ATTRIBUTES takes */
     bool ioeventfds;
     bool ioeventfds_any_length;
     size_t run_size;          /* of each vCPU's run area, in bytes */
@@ -36,7 +38,7 @@ struct accel_vcpu {
     struct kvm_stats stats;
 };
 
-int kvm_vm_create(struct accel_vm **ret, struct mv_error *err);
+int kvm_vm_create(const struct accel_vm_options *options, struct accel_vm **ret, struct mv_error *err);
 void kvm_vm_destroy(struct accel_vm *vm);
 int kvm_vcpu_create(struct accel_vm *vm, unsigned index, struct accel_vcpu **ret, struct mv_error *err);
 void kvm_vcpu_destroy(struct accel_vcpu *vcpu);

@@ -10,14 +10,15 @@
 
 #include "accel/kvm/cpuid.h"
 #include "accel/kvm/internal.h"
+#include "accel/kvm/private.h"
 #include "base/error.h"
 #include "base/os.h"
 
 #define DEVICE "/dev/kvm"
 
-int kvm_capability(int kvm_fd, unsigned capability)
+int kvm_capability(int fd, unsigned capability)
 {
-    int rc = ioctl(kvm_fd, KVM_CHECK_EXTENSION, (unsigned long)capability);
+    int rc = ioctl(fd, KVM_CHECK_EXTENSION, (unsigned long)capability);
     return rc < 0 ? 0 : rc;
 }
 
@@ -176,7 +177,9 @@ static struct kvm_run *run_area(struct accel_vcpu *vcpu)
 
 static int run(struct accel_vcpu *vcpu)
 {
-    return result_of(ioctl(vcpu->vcpu_fd, KVM_RUN, 0UL));
+    vcpu->run->exit_reason = KVM_EXIT_UNKNOWN; /* what was there before must not explain an EFAULT */
+    int rc = result_of(ioctl(vcpu->vcpu_fd, KVM_RUN, 0UL));
+    return rc == -EFAULT && vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT ? 0 : rc;
 }
 
 static int get_regs(struct accel_vcpu *vcpu, struct kvm_regs *ret)
@@ -218,6 +221,11 @@ const struct accel accel_kvm = {
     .has_readonly_slots = has_readonly_slots,
     .paging = paging,
     .set_slot = set_slot,
+    .has_guest_memfds = kvm_private_has_guest_memfds,
+    .create_guest_memfd = kvm_private_create_guest_memfd,
+    .set_private_slot = kvm_private_set_slot,
+    .attributes = kvm_private_attributes,
+    .set_attributes = kvm_private_set_attributes,
     .get_dirty_log = get_dirty_log,
     .clear_dirty_log = clear_dirty_log,
     .dirty_log_is_manual = dirty_log_is_manual,

@@ -6,6 +6,7 @@
 
 #include "accel/kvm/cpuid.h"
 #include "accel/kvm/internal.h"
+#include "accel/kvm/private.h"
 #include "base/error.h"
 
 /*
@@ -40,17 +41,30 @@ static bool enable_manual_dirty_log(const struct accel_vm *vm)
            ioctl(vm->vm_fd, KVM_ENABLE_CAP, &cap) == 0;
 }
 
-static int fill(struct accel_vm *vm, struct mv_error *err)
+static int create(struct accel_vm *vm, const struct accel_vm_options *options, struct mv_error *err)
 {
+    unsigned long type = 0;
     vm->kvm_fd = kvm_open(err);
     if (vm->kvm_fd < 0) {
         return vm->kvm_fd;
     }
+    if (options->private_pages) {
+        int rc = kvm_private_vm_type(vm->kvm_fd, &type, err);
+        if (rc < 0) {
+            return rc;
+        }
+    }
     do { /* making a VM takes a while, and a signal may interrupt it */
-        vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0UL);
+        vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, type);
     } while (vm->vm_fd < 0 && errno == EINTR);
-    if (vm->vm_fd < 0) {
-        return error_host(err, error_errno(), "/dev/kvm", "/dev/kvm: KVM_CREATE_VM failed");
+    return vm->vm_fd < 0 ? error_host(err, error_errno(), "/dev/kvm", "/dev/kvm: KVM_CREATE_VM failed") : 0;
+}
+
+static int fill(struct accel_vm *vm, const struct accel_vm_options *options, struct mv_error *err)
+{
+    int rc = create(vm, options, err);
+    if (rc < 0) {
+        return rc;
     }
     int run_size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0UL);
     if (run_size < (int)sizeof(struct kvm_run)) {
@@ -59,13 +73,15 @@ static int fill(struct accel_vm *vm, struct mv_error *err)
     }
     vm->run_size = (size_t)run_size;
     vm->max_slots = (unsigned)kvm_capability(vm->kvm_fd, KVM_CAP_NR_MEMSLOTS);
-    vm->readonly_slots = kvm_capability(vm->kvm_fd, KVM_CAP_READONLY_MEM) != 0;
+    vm->readonly_slots =
+        kvm_capability(options->private_pages ? vm->vm_fd : vm->kvm_fd, KVM_CAP_READONLY_MEM) != 0;
     vm->coalesced_page = (unsigned)kvm_capability(vm->kvm_fd, KVM_CAP_COALESCED_MMIO);
     vm->coalesced_pio = kvm_capability(vm->kvm_fd, KVM_CAP_COALESCED_PIO) != 0;
     vm->ioeventfds = kvm_capability(vm->kvm_fd, KVM_CAP_IOEVENTFD) != 0;
     vm->ioeventfds_any_length = kvm_capability(vm->kvm_fd, KVM_CAP_IOEVENTFD_ANY_LENGTH) != 0;
     vm->manual_dirty_log = enable_manual_dirty_log(vm);
-    int rc = kvm_stats_open(&vm->stats, vm->vm_fd);
+    kvm_private_ask(vm);
+    rc = kvm_stats_open(&vm->stats, vm->vm_fd);
     if (rc < 0) {
         return error_host(err, rc, "/dev/kvm", "/dev/kvm: its statistics of the VM cannot be had");
     }
@@ -73,7 +89,7 @@ static int fill(struct accel_vm *vm, struct mv_error *err)
     return rc < 0 ? rc : reserve_pages(vm, err);
 }
 
-int kvm_vm_create(struct accel_vm **ret, struct mv_error *err)
+int kvm_vm_create(const struct accel_vm_options *options, struct accel_vm **ret, struct mv_error *err)
 {
     struct accel_vm *vm = calloc(1, sizeof *vm);
     if (!vm) {
@@ -81,7 +97,7 @@ int kvm_vm_create(struct accel_vm **ret, struct mv_error *err)
     }
     vm->kvm_fd = vm->vm_fd = -1;
     vm->stats = KVM_STATS_NONE;
-    int rc = fill(vm, err);
+    int rc = fill(vm, options, err);
     if (rc < 0) {
         kvm_vm_destroy(vm);
         return rc;
