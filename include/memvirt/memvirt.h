@@ -25,6 +25,7 @@
 #include <memvirt/reader.h>
 #include <memvirt/region.h>
 #include <memvirt/space.h>
+#include <memvirt/trace.h>
 #include <memvirt/types.h>
 #include <memvirt/vm.h>
 
