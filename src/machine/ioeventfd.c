@@ -145,13 +145,16 @@ static int compare_ops(const void *a, const void *b)
     return x->is_addition != y->is_addition ? (int)x->is_addition - (int)y->is_addition : compare_places(a, b);
 }
 
-/* What goes and comes back just the same is no difference. */
+/*
+ * What goes and comes back just the same is no difference. Eventfds are compared by our own descriptors of them:
+ * the number that it was added with may stand for another one by now.
+ */
 static void drop_pairs(struct event_diff *diff)
 {
     size_t kept = 0;
     for (size_t i = 0; i < diff->count; i++) {
         if (i + 1 < diff->count && diff->ops[i].is_addition != diff->ops[i + 1].is_addition &&
-            watch_compare(&diff->ops[i].at, &diff->ops[i + 1].at) == 0) {
+            watch_compare(&diff->ops[i].at, &diff->ops[i + 1].at) == 0 && diff->ops[i].fd == diff->ops[i + 1].fd) {
             i++;
         } else {
             diff->ops[kept++] = diff->ops[i];

@@ -103,10 +103,12 @@ static void alone_they_are_told_alone(void **state)
     assert_journal(&journal, "high:event+ 1004/0\nlow:event+ 1004/0\nhigh:event+ 1008/4=7\nlow:event+ 1008/4=7\n");
     begin(&rig);
     del(r, any(4, 0, fd));
-    add(r, any(4, 0, fd)); /* there as before: no difference */
+    add(r, any(4, 0, fd)); /* the same number, which may stand for another eventfd: told */
     del(r, any(8, 0, -1)); /* any size stands for what is there */
     commit(&rig);
-    assert_journal(&journal, "low:event- 1008/4=7\nhigh:event- 1008/4=7\n");
+    assert_journal(&journal, "low:event- 1004/0\nhigh:event- 1004/0\n"
+                             "low:event- 1008/4=7\nhigh:event- 1008/4=7\n"
+                             "high:event+ 1004/0\nlow:event+ 1004/0\n");
     /* Deletions first: the new one is for writes of the old one. */
     begin(&rig);
     del(r, any(4, 0, fd));
@@ -147,6 +149,39 @@ static void they_move_with_their_region(void **state)
     mv_listener_destroy(l);
     assert_journal(&journal, "w:begin\nw:event- 2080/2\nw:event- 5040/2\n"
                              "w:-2000-203f on top@0\nw:-2040-20ff r@40\nw:-5000-507f r@40\nw:prepare\nw:commit\n");
+    close(fd);
+}
+
+/* A number may stand for another eventfd by now: who is told compares eventfds. */
+static void a_number_may_be_used_again(void **state)
+{
+    (void)state;
+    struct witness w = {.name = "w", .journal = &journal};
+    struct mv_region *r = put_in(rig.root, 0x1000, mmio(&rig, "r", 0x100, &ops, NULL), 0);
+    struct mv_listener *l = attach(rig.space, &w, 1);
+    int fd = new_fd();
+    add(r, any(8, 4, fd));
+    journal.used = 0;
+    begin(&rig);
+    del(r, any(8, 4, fd));
+    int other = new_fd();
+    assert_int_equal(dup2(other, fd), fd);
+    add(r, any(8, 4, fd));
+    commit(&rig);
+    assert_journal(&journal, "w:event- 1008/4\nw:event+ 1008/4\n");
+    put(0x1008, 1, 4);
+    assert_int_equal(count_of(other), 1);
+    /* A region that takes another one's place, with an eventfd of that number. */
+    struct mv_region *s = mmio(&rig, "s", 0x100, &ops, NULL);
+    close(other);
+    other = new_fd();
+    assert_int_equal(dup2(other, fd), fd);
+    add(s, any(8, 4, fd));
+    put_in(rig.root, 0x1000, s, 1);
+    journal.text[journal.used] = '\0';
+    assert_non_null(strstr(journal.text, "w:event- 1008/4\nw:event+ 1008/4\n"));
+    mv_listener_destroy(l);
+    close(other);
     close(fd);
 }
 
@@ -370,12 +405,20 @@ static void told_del(void *opaque, const struct mv_ioeventfd *at, int fd)
 struct model {
     struct mv_region *regions[REGIONS];
     struct mv_ioeventfd events[REGIONS][64];
+    unsigned serial[REGIONS][64]; /* each one that is added is another one, whatever its number */
     size_t count[REGIONS];
     bool mapped[REGIONS];
+    unsigned last_serial;
+};
+
+/* One that a view shows. */
+struct shown {
+    struct mv_ioeventfd is;
+    unsigned serial;
 };
 
 /* What the view shows of the regions' events, by going through all of it. */
-static size_t expected(const struct model *m, struct mv_ioeventfd *ret)
+static size_t expected(const struct model *m, struct shown *ret)
 {
     const struct mv_view *view = mv_space_view(rig.space);
     struct mv_section s;
@@ -386,8 +429,8 @@ static size_t expected(const struct model *m, struct mv_ioeventfd *ret)
             for (size_t i = 0; s.region == m->regions[r] && i < m->count[r]; i++) {
                 uint64_t at = m->events[r][i].offset;
                 if (at >= s.offset && at - s.offset <= s.range.last - s.range.first) {
-                    ret[count] = m->events[r][i];
-                    ret[count++].offset = s.range.first + (at - s.offset);
+                    ret[count] = (struct shown){m->events[r][i], m->serial[r][i]};
+                    ret[count++].is.offset = s.range.first + (at - s.offset);
                 }
             }
         }
@@ -405,6 +448,7 @@ static void random_edit(struct model *m, int fd)
     case 0:
     case 1:
         if (m->count[r] < 64 && mv_ioeventfd_add(region, &e, NULL) == 0) {
+            m->serial[r][m->count[r]] = ++m->last_serial;
             m->events[r][m->count[r]++] = e;
         }
         break;
@@ -413,6 +457,7 @@ static void random_edit(struct model *m, int fd)
             size_t i = random_below(m->count[r]);
             del(region, m->events[r][i]);
             m->events[r][i] = m->events[r][--m->count[r]];
+            m->serial[r][i] = m->serial[r][m->count[r]];
         }
         break;
     case 3:
@@ -439,7 +484,7 @@ static void random_edits(void **state)
     static const struct mv_listener_ops told_ops = {.eventfd_add = told_add, .eventfd_del = told_del};
     static struct told told;
     static struct model m;
-    static struct mv_ioeventfd before[EVENTS_MAX], now[EVENTS_MAX];
+    static struct shown before[EVENTS_MAX], now[EVENTS_MAX];
     const char *given = getenv("MEMVIRT_TEST_SEED");
     random_state = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) * 2654435761u + 1;
     printf("# random_edits: MEMVIRT_TEST_SEED=%#" PRIx64 "\n", random_state);
@@ -462,9 +507,9 @@ static void random_edits(void **state)
         size_t count = expected(&m, now), stayed = 0;
         assert_int_equal(told.count, count);
         for (size_t k = 0; k < count; k++) {
-            assert_true(index_of(&told, &now[k]) < told.count);
+            assert_true(index_of(&told, &now[k].is) < told.count);
             for (size_t b = 0; b < count_before; b++) {
-                stayed += same(&before[b], &now[k]);
+                stayed += before[b].serial == now[k].serial && same(&before[b].is, &now[k].is);
             }
         }
         assert_int_equal(told.calls, (count - stayed) + (count_before - stayed)); /* and nothing in vain */
@@ -488,7 +533,7 @@ int main(void)
         WITH_RIG(alone_they_are_told_alone),         WITH_RIG(they_move_with_their_region),
         WITH_RIG(a_refusal_takes_all_back),          WITH_RIG(bad_eventfds),
         WITH_RIG(a_write_sets_and_does_not_call),    WITH_RIG(random_edits),
-        WITH_RIG(a_plain_register_is_no_way_around),
+        WITH_RIG(a_plain_register_is_no_way_around), WITH_RIG(a_number_may_be_used_again),
     };
     return cmocka_run_group_tests_name("ioeventfd", tests, NULL, NULL);
 }
