@@ -84,7 +84,9 @@ struct mv_region_options {
      * device again.
      */
     const void *device;
-    void (*release)(void *opaque); /**< called once, when no thread can reach the region any more; may be NULL */
+    /** Called once, when no thread can reach the region any more, and never with the control lock held; may be
+     * NULL. */
+    void (*release)(void *opaque);
 
     const struct mv_iommu_ops *iommu; /**< IOMMU: see iommu.h */
 

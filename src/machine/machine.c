@@ -38,6 +38,7 @@ int mv_machine_create(struct mv_machine **ret, struct mv_error *err)
     CDS_INIT_LIST_HEAD(&machine->spaces);
     CDS_INIT_LIST_HEAD(&machine->listeners);
     CDS_INIT_LIST_HEAD(&machine->deferred);
+    CDS_INIT_LIST_HEAD(&machine->ended);
     CDS_INIT_LIST_HEAD(&machine->drains);
     pthread_mutex_init(&machine->drain_lock, NULL);
     block_table_init(&machine->blocks);
@@ -84,12 +85,22 @@ void machine_unlock(struct mv_machine *machine)
     while (machine->held == 1 && (region = region_pop_deferred(machine)) != NULL) {
         machine->held = 0;
         pthread_mutex_unlock(&machine->control);
-        mv_region_put(region);
+        region_let_go(region);
         pthread_mutex_lock(&machine->control);
         machine->held = 1;
     }
     machine->held--;
     pthread_mutex_unlock(&machine->control);
+}
+
+bool machine_is_locked_here(struct mv_machine *machine)
+{
+    if (pthread_mutex_trylock(&machine->control) != 0) {
+        return false;
+    }
+    bool held = machine->held > 0;
+    pthread_mutex_unlock(&machine->control);
+    return held;
 }
 
 int mv_machine_begin(struct mv_machine *machine, struct mv_error *err)

@@ -44,6 +44,7 @@ struct mv_machine {
     struct block_table blocks;
     struct cds_list_head listeners; /* ascending priority, of equals the earliest first */
     struct cds_list_head deferred;  /* regions, by their deferred_link: see region_put_deferred */
+    struct cds_list_head ended;     /* the same, of those without a reference: see mv_region_put */
     struct undo_log *undo;
     enum mv_overlap_policy overlap_policy; /* see overlap.h */
     void (*overlap_tell)(void *opaque, const char *line);
@@ -65,5 +66,7 @@ void machine_put(struct mv_machine *machine);
 /* The control lock. The unlock that frees it also gives back the deferred references, without it. */
 void machine_lock(struct mv_machine *machine);
 void machine_unlock(struct mv_machine *machine);
+/* Whether the calling thread has it. */
+bool machine_is_locked_here(struct mv_machine *machine);
 
 #endif

@@ -221,6 +221,18 @@ static void detach(struct mv_region *region)
     }
 }
 
+/* The rest of its end, for which the control lock must be free. */
+static void end(struct mv_region *region)
+{
+    struct mv_machine *machine = region->machine;
+    drop_backing(region);
+    watch_put(region->state.watch);
+    free(region->name);
+    free(region->owner);
+    free(region);
+    machine_put(machine);
+}
+
 /*
  * The last reference goes under the control lock, in one step with the region's ties to its children: whoever
  * holds the lock and finds a container may take a reference to it.
@@ -243,14 +255,13 @@ void mv_region_put(struct mv_region *region)
     if (last) {
         detach(region);
     }
+    bool in_transaction = machine->held > 1; /* of the caller: its end is still to come */
+    if (last && in_transaction) {
+        cds_list_add_tail(&region->deferred_link, &machine->ended);
+    }
     machine_unlock(machine);
-    if (last) {
-        drop_backing(region);
-        watch_put(region->state.watch);
-        free(region->name);
-        free(region->owner);
-        free(region);
-        machine_put(machine);
+    if (last && !in_transaction) {
+        end(region);
     }
 }
 
@@ -263,14 +274,25 @@ void region_put_deferred(struct mv_region *region)
 
 struct mv_region *region_pop_deferred(struct mv_machine *machine)
 {
-    if (cds_list_empty(&machine->deferred)) {
+    bool put = !cds_list_empty(&machine->deferred);
+    if (!put && cds_list_empty(&machine->ended)) {
         return NULL;
     }
-    struct mv_region *region = cds_list_first_entry(&machine->deferred, struct mv_region, deferred_link);
-    if (--region->deferred_puts == 0) {
+    struct cds_list_head *list = put ? &machine->deferred : &machine->ended;
+    struct mv_region *region = cds_list_first_entry(list, struct mv_region, deferred_link);
+    if (!put || --region->deferred_puts == 0) {
         cds_list_del(&region->deferred_link);
     }
     return region;
+}
+
+void region_let_go(struct mv_region *region)
+{
+    if (atomic_load_explicit(&region->refs, memory_order_relaxed) == 0) {
+        end(region);
+    } else {
+        mv_region_put(region);
+    }
 }
 
 /* --- looking ----------------------------------------------------------------------------------- */

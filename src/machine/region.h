@@ -51,7 +51,7 @@ struct mv_region {
     struct itree children_by_address;
     struct flat *flat;                  /* of the spaces that have it as their root, or NULL */
     struct cds_list_head aliases;       /* of struct mv_region.alias.link: those that target this region */
-    struct cds_list_head deferred_link; /* in the machine's deferred, while deferred_puts > 0 */
+    struct cds_list_head deferred_link; /* in the machine's deferred while deferred_puts > 0; or in its ended */
     unsigned deferred_puts;
     uint64_t visit;       /* see struct mv_machine */
     char *owner;          /* or NULL */
@@ -92,8 +92,10 @@ bool region_block_is_readonly(const struct mv_region *region);
  * may be called, and that must not happen under the lock.
  */
 void region_put_deferred(struct mv_region *region);
-/* Control lock held. One deferred reference, now the caller's to give back; NULL when there is none. */
+/* Control lock held. One region that was put off, to be let go without the lock; NULL when there is none. */
 struct mv_region *region_pop_deferred(struct mv_machine *machine);
+/* Give back the deferred reference; or, if it has none left, end it. */
+void region_let_go(struct mv_region *region);
 
 static inline struct mv_region *region_of_node(struct itree_node *by_address)
 {
