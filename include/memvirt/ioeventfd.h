@@ -63,7 +63,8 @@ MV_API int mv_region_clear_coalescing(struct mv_region *region, struct mv_error 
  */
 MV_API int mv_region_set_flush_coalesced(struct mv_region *region, bool flush, struct mv_error *err);
 
-/** Have all writes that were gathered so far reach their handlers. From a handler it does nothing. */
+/** Have all writes that were gathered so far reach their handlers. From a handler, or with a transaction open, it
+ * does nothing. */
 MV_API void mv_machine_flush_coalesced(struct mv_machine *machine);
 
 MV_END_DECLS

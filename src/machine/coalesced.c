@@ -127,8 +127,8 @@ void coalesced_remove_drain(struct mv_machine *machine, struct coalesced_drain *
 void mv_machine_flush_coalesced(struct mv_machine *machine)
 {
     struct coalesced_drain *drain;
-    if (atomic_load(&machine->drain_count) == 0 || epoch_is_inside()) {
-        return;
+    if (atomic_load(&machine->drain_count) == 0 || epoch_is_inside() || machine_is_locked_here(machine)) {
+        return; /* who empties buffers may wait for the control lock, so its holder must not wait for him */
     }
     pthread_mutex_lock(&machine->drain_lock);
     epoch_enter(); /* so that what is let go does not come here again */
@@ -202,12 +202,26 @@ static bool has_range(const struct watch *watch, struct mv_range range)
     return false;
 }
 
+static bool any_goes(const struct watch *before, const struct watch *after)
+{
+    for (size_t i = 0; before && i < before->range_count; i++) {
+        if (!has_range(after, before->ranges[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * A kernel that is told of a range that goes lets go of every zone that contains it, so then all go, and those
+ * that stay come again.
+ */
 void coalesced_tell_change(struct flat *flat, const struct section *before, const struct section *after)
 {
-    for (size_t i = 0; before->watch && i < before->watch->range_count; i++) {
-        if (!has_range(after->watch, before->watch->ranges[i])) {
-            tell_range(flat, before, before->watch->ranges[i], false);
-        }
+    if (any_goes(before->watch, after->watch)) {
+        coalesced_tell(flat, before, false);
+        coalesced_tell(flat, after, true);
+        return;
     }
     for (size_t i = 0; after->watch && i < after->watch->range_count; i++) {
         if (!has_range(before->watch, after->watch->ranges[i])) {

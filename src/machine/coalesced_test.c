@@ -2,6 +2,10 @@
 /* Ranges whose writes are gathered: what listeners are told; and when buffers are emptied. */
 #include "machine/coalesced.h"
 
+#include <pthread.h>
+#include <semaphore.h>
+#include <unistd.h>
+
 #include "machine/machine_test.h"
 
 static struct rig rig;
@@ -123,6 +127,80 @@ static void when_buffers_are_emptied(void **state)
     assert_int_equal(handled, 3);
 }
 
+/* A kernel lets go of every zone that contains a range that is taken back: those that stay are told again. */
+static void ranges_that_stay_around_one_that_goes(void **state)
+{
+    (void)state;
+    struct witness w = {.name = "w", .journal = &journal};
+    struct mv_region *r = put_in(rig.root, 0x1000, mmio(&rig, "r", 0x100, &ops, NULL), 0);
+    struct mv_listener *l = attach(rig.space, &w, 1);
+    assert_int_equal(mv_region_set_coalescing(r, NULL), 0);
+    assert_int_equal(mv_region_add_coalescing(r, 0x10, 4, NULL), 0);
+    journal.used = 0;
+    assert_int_equal(mv_region_set_coalescing(r, NULL), 0);
+    assert_journal(&journal, "w:gather- 1000-10ff\nw:gather- 1010-1013\nw:gather+ 1000-10ff\n");
+    /* Nothing goes: nothing is told again. */
+    assert_int_equal(mv_region_add_coalescing(r, 0x10, 4, NULL), 0);
+    assert_journal(&journal, "w:gather+ 1010-1013\n");
+    mv_listener_destroy(l);
+}
+
+/* One thread empties buffers, whose handler waits to edit; another one is in a transaction and asks for the same.
+ */
+struct meeting {
+    struct coalesced_drain drain;
+    struct mv_region *edited;
+    sem_t in_drain, in_transaction;
+};
+
+static void drain_and_edit(void *opaque)
+{
+    struct meeting *m = opaque;
+    drained++;
+    if (drained == 1) {
+        return; /* the one that the transaction begins with */
+    }
+    sem_post(&m->in_drain);
+    sem_wait(&m->in_transaction);
+    assert_int_equal(mv_region_set_enabled(m->edited, false, NULL), 0); /* waits for the transaction's end */
+}
+
+static void *flush(void *opaque)
+{
+    (void)opaque;
+    mv_machine_flush_coalesced(rig.machine);
+    return NULL;
+}
+
+static void a_transaction_does_not_wait_for_buffers(void **state)
+{
+    (void)state;
+    struct meeting m = {.drain = {.drain = drain_and_edit, .opaque = &m}};
+    struct mv_region *r = put_in(rig.root, 0, mmio(&rig, "r", 0x100, &ops, NULL), 0);
+    const uint32_t value = 1;
+    pthread_t thread;
+    m.edited = put_in(rig.root, 0x1000, mmio(&rig, "s", 0x100, &ops, NULL), 0);
+    assert_int_equal(mv_region_set_flush_coalesced(r, true, NULL), 0);
+    sem_init(&m.in_drain, 0, 0);
+    sem_init(&m.in_transaction, 0, 0);
+    coalesced_add_drain(rig.machine, &m.drain);
+    alarm(60); /* two who wait for each other would wait for ever */
+    begin(&rig);
+    assert_int_equal(pthread_create(&thread, NULL, flush, NULL), 0);
+    sem_wait(&m.in_drain);
+    sem_post(&m.in_transaction);
+    mv_machine_flush_coalesced(rig.machine);
+    assert_int_equal(mv_space_write(rig.space, mv_gpa(0), &value, 4, MV_ATTRS_NONE), MV_OK);
+    assert_int_equal(handled, 1);
+    commit(&rig);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    alarm(0);
+    assert_int_equal(drained, 2);
+    coalesced_remove_drain(rig.machine, &m.drain);
+    sem_destroy(&m.in_drain);
+    sem_destroy(&m.in_transaction);
+}
+
 #define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, open_rig, close_rig)
 
 int main(void)
@@ -130,6 +208,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_RIG(what_is_told),
         WITH_RIG(when_buffers_are_emptied),
+        WITH_RIG(ranges_that_stay_around_one_that_goes),
+        WITH_RIG(a_transaction_does_not_wait_for_buffers),
     };
     return cmocka_run_group_tests_name("coalesced", tests, NULL, NULL);
 }
