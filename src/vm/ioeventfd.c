@@ -20,6 +20,9 @@ static int call(struct mv_vm *vm, const struct mv_ioeventfd *at, int fd, uint32_
         .fd = fd,
         .flags = flags | (at->match ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0),
     };
+    if (eventfd.addr + eventfd.len < eventfd.addr) {
+        return 0; /* the kernel refuses one that ends with the address space, where no guest can write */
+    }
     int rc = vm->ops->ioeventfd(vm->accel, &eventfd);
     return rc == -ENOTSUP ? 0 : rc;
 }

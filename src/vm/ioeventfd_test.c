@@ -133,12 +133,33 @@ static void test_they_move_with_their_region(void **state)
     close_bells(&b);
 }
 
+/* At the last bytes of the address space, where no guest can write, the kernel would refuse one. */
+static void test_one_at_the_very_end(void **state)
+{
+    (void)state;
+    need_kvm("test_one_at_the_very_end");
+    struct bells b;
+    uint32_t value = 1;
+    open_bells(&b);
+    add(b.page, (struct mv_ioeventfd){.offset = 4092, .size_bytes = 4, .fd = b.page_fd});
+    struct mv_error err;
+    must(mv_region_set_address(b.page, UINT64_MAX - 4095, &err), &err);
+    assert_int_equal(mv_space_write(b.rig.memory, mv_gpa(UINT64_MAX - 3), &value, 4, MV_ATTRS_NONE), MV_OK);
+    assert_int_equal(count_of(b.page_fd), 1);
+    must(mv_region_set_address(b.page, PAGE_GPA, &err), &err);
+    add(b.port, (struct mv_ioeventfd){.offset = 0, .size_bytes = 1, .fd = b.port_fd});
+    run(&b);
+    assert_int_equal(count_of(b.port_fd), ROUNDS);
+    close_bells(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_kernel_sets_them),
         cmocka_unit_test(test_what_does_not_match_is_handled),
         cmocka_unit_test(test_they_move_with_their_region),
+        cmocka_unit_test(test_one_at_the_very_end),
     };
     return cmocka_run_group_tests_name("ioeventfd", tests, NULL, NULL);
 }
