@@ -57,6 +57,15 @@ MV_API bool mv_view_lookup(const struct mv_view *view, mv_gpa_t address, struct 
  * end */
 MV_API bool mv_view_next(const struct mv_view *view, mv_gpa_t address, struct mv_section *ret);
 
+/**
+ * What is seen in the place of a range of a region: the first section there of the outermost space that shows one
+ * of its containers, or itself, cut to the range. It need not be the region, which others may hide. Ways through
+ * aliases are not gone up (QEMU's memory_region_find). Any thread; takes the control lock.
+ * @param[out] ret  its region has a reference that is the caller's: mv_region_put()
+ * @return false when nothing is seen there, or no space shows it
+ */
+MV_API bool mv_region_find(struct mv_region *region, uint64_t offset, uint64_t size_bytes, struct mv_section *ret);
+
 /** How many sections a view has. */
 MV_API size_t mv_view_count(const struct mv_view *view);
 
