@@ -55,7 +55,8 @@ struct mv_mmio_sizes {
  * `valid` is what the guest may do: an access outside it is a decode error and never reaches the handlers. With
  * max_bytes 0 every size is accepted; unless `unaligned` is set, only naturally aligned accesses are.
  * `impl` is what the handlers can do (default 1 to 4): a larger access is split, a smaller one is widened, then
- * cut.
+ * cut. `accepts`, if it is not NULL, is asked before anything else, and may refuse an access as if it were not
+ * valid; it must do nothing else.
  */
 struct mv_mmio_ops {
     enum mv_result (*read)(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
@@ -65,6 +66,7 @@ struct mv_mmio_ops {
     struct mv_mmio_sizes valid;
     struct mv_mmio_sizes impl;
     enum mv_endian endian;
+    bool (*accepts)(void *opaque, uint64_t offset, unsigned size_bytes, bool is_write, struct mv_attrs attrs);
 };
 
 struct mv_region_options {
@@ -79,9 +81,9 @@ struct mv_region_options {
     const struct mv_mmio_ops *ops;
     void *opaque; /**< MMIO, ROM device: handed to the handlers */
     /**
-     * MMIO, ROM device: which device it belongs to, NULL for none. While a thread is in a handler of a device, an
-     * access of the same thread to any region of that device is refused with MV_ACCESS_ERROR: it would enter the
-     * device again.
+     * MMIO, ROM device: which device it belongs to, NULL for none. While a thread is in a handler of an MMIO
+     * region of a device, an access of the same thread to any MMIO region of that device is refused with
+     * MV_ACCESS_ERROR: it would enter the device again. ROM devices may be entered again.
      */
     const void *device;
     /** Called once, when no thread can reach the region any more, and never with the control lock held; may be

@@ -34,7 +34,7 @@ unsigned mmio_piece(const struct mv_region *region, uint64_t offset, size_t leng
     return pow2_floor(length < max ? length : max);
 }
 
-static bool accepted(const struct mv_mmio_ops *ops, uint64_t offset, unsigned size_bytes)
+static bool is_valid(const struct mv_mmio_ops *ops, uint64_t offset, unsigned size_bytes)
 {
     if (!ops->valid.unaligned && !is_aligned(offset, size_bytes)) {
         return false;
@@ -43,6 +43,14 @@ static bool accepted(const struct mv_mmio_ops *ops, uint64_t offset, unsigned si
         return true;
     }
     return size_bytes >= ops->valid.min_bytes && size_bytes <= ops->valid.max_bytes;
+}
+
+static bool accepted(const struct mv_region *region, uint64_t offset, unsigned size_bytes, bool is_write,
+                     struct mv_attrs attrs)
+{
+    const struct mv_mmio_ops *ops = region->mmio.ops;
+    return (!ops->accepts || ops->accepts(region->mmio.opaque, offset, size_bytes, is_write, attrs)) &&
+           is_valid(ops, offset, size_bytes);
 }
 
 static uint64_t size_mask(unsigned size_bytes)
@@ -132,6 +140,12 @@ static bool is_entered(const void *device)
     return false;
 }
 
+/* Whose handlers these are; NULL if they may be entered again. As in QEMU a ROM device's may. */
+static const void *guarded(const struct mv_region *region)
+{
+    return region->kind == MV_REGION_MMIO ? region->mmio.device : NULL;
+}
+
 /* By how much call i's value is shifted up in the whole; negative where a big-endian access was widened. */
 static int plan_shift(const struct mv_mmio_ops *ops, struct plan plan, unsigned i)
 {
@@ -146,13 +160,13 @@ enum mv_result mmio_read(const struct mv_region *region, uint64_t offset, unsign
 {
     const struct mv_mmio_ops *ops = region->mmio.ops;
     *ret_value = 0;
-    if (!ops || !ops->read || !accepted(ops, offset, size_bytes)) {
+    if (!ops || !ops->read || !accepted(region, offset, size_bytes, false, attrs)) {
         return MV_DECODE_ERROR;
     }
-    if (is_entered(region->mmio.device)) {
+    if (is_entered(guarded(region))) {
         return MV_ACCESS_ERROR;
     }
-    const struct entered here = {.device = region->mmio.device, .outer = entered_innermost};
+    const struct entered here = {.device = guarded(region), .outer = entered_innermost};
     entered_innermost = &here;
     struct plan plan = make_plan(ops, size_bytes);
     unsigned result = MV_OK;
@@ -171,13 +185,13 @@ enum mv_result mmio_write(const struct mv_region *region, uint64_t offset, unsig
                           struct mv_attrs attrs)
 {
     const struct mv_mmio_ops *ops = region->mmio.ops;
-    if (!ops || !ops->write || !accepted(ops, offset, size_bytes)) {
+    if (!ops || !ops->write || !accepted(region, offset, size_bytes, true, attrs)) {
         return MV_DECODE_ERROR;
     }
-    if (is_entered(region->mmio.device)) {
+    if (is_entered(guarded(region))) {
         return MV_ACCESS_ERROR;
     }
-    const struct entered here = {.device = region->mmio.device, .outer = entered_innermost};
+    const struct entered here = {.device = guarded(region), .outer = entered_innermost};
     entered_innermost = &here;
     struct plan plan = make_plan(ops, size_bytes);
     unsigned result = MV_OK;
@@ -213,12 +227,12 @@ uint8_t mmio_simple_sizes(const struct mv_region *region)
     const struct mv_mmio_ops *ops = region->mmio.ops;
     unsigned sizes = 0;
     bool host_is_little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
-    if (!ops || !ops->read || !ops->write || region->mmio.device || ops->endian != MV_ENDIAN_LITTLE ||
-        !host_is_little) {
+    if (!ops || !ops->read || !ops->write || ops->accepts || region->mmio.device ||
+        ops->endian != MV_ENDIAN_LITTLE || !host_is_little) {
         return 0;
     }
     for (unsigned size = 1; size <= 8; size *= 2) {
-        if (mmio_piece(region, 0, size) == size && accepted(ops, 0, size) &&
+        if (mmio_piece(region, 0, size) == size && is_valid(ops, 0, size) &&
             make_plan(ops, size).call_bytes == size) {
             sizes |= size;
         }

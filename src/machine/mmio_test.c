@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include <memvirt/access.h>
+
 #include "machine/machine_test.h"
 #include "tests/model/access_model.h"
 
@@ -208,6 +210,68 @@ static void what_is_not_valid_does_not_arrive(void **state)
     pair_close(&p);
 }
 
+/* What the device says comes first; it is asked even of accesses that cannot be. */
+struct picky {
+    unsigned asked, called;
+    bool write;
+    uint16_t requester;
+};
+
+static bool picky_accepts(void *opaque, uint64_t offset, unsigned size_bytes, bool is_write, struct mv_attrs attrs)
+{
+    struct picky *picky = opaque;
+    picky->asked++;
+    picky->write = is_write;
+    picky->requester = attrs.requester;
+    return offset != 4 || size_bytes != 4;
+}
+
+static enum mv_result picky_read(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
+                                 struct mv_attrs attrs)
+{
+    (void)offset, (void)size_bytes, (void)attrs;
+    ((struct picky *)opaque)->called++;
+    *ret_value = 9;
+    return MV_OK;
+}
+
+static enum mv_result picky_write(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t value,
+                                  struct mv_attrs attrs)
+{
+    (void)offset, (void)size_bytes, (void)value, (void)attrs;
+    ((struct picky *)opaque)->called++;
+    return MV_OK;
+}
+
+static void a_device_may_refuse(void **state)
+{
+    static const struct mv_mmio_ops ops = {
+        .read = picky_read, .write = picky_write, .accepts = picky_accepts, .valid = {.max_bytes = 4}};
+    const struct mv_attrs attrs = {.requester = 7};
+    struct rig rig;
+    struct picky picky = {0};
+    uint32_t value = 1;
+    (void)state;
+    rig_open(&rig);
+    put_in(rig.root, 0x1000, mmio(&rig, "picky", 0x100, &ops, &picky), 0);
+    assert_int_equal(mv_space_write(rig.space, mv_gpa(0x1000), &value, 4, attrs), MV_OK);
+    assert_int_equal(picky.called, 1);
+    assert_true(picky.write);
+    assert_int_equal(picky.requester, 7);
+    assert_int_equal(mv_space_write(rig.space, mv_gpa(0x1004), &value, 4, attrs), MV_DECODE_ERROR);
+    assert_int_equal(mv_space_read(rig.space, mv_gpa(0x1004), &value, 4, attrs), MV_DECODE_ERROR);
+    assert_int_equal(value, 0);
+    assert_false(picky.write);
+    assert_int_equal(picky.called, 1);
+    assert_int_equal(mv_space_read(rig.space, mv_gpa(0x1004), &value, 2, attrs), MV_OK);
+    uint64_t wide;
+    assert_int_equal(picky.asked, 4);
+    assert_int_equal(mv_space_load(rig.space, mv_gpa(0x1001), 4, MV_ENDIAN_LITTLE, &wide, attrs), MV_DECODE_ERROR);
+    assert_int_equal(picky.asked, 5);
+    assert_int_equal(picky.called, 2);
+    rig_close(&rig);
+}
+
 /* Q81 of the reference: 7 bytes written at 1 arrive as 1, 2 and 4. */
 static void a_buffer_is_cut_to_what_is_aligned(void **state)
 {
@@ -365,6 +429,7 @@ int main(void)
         cmocka_unit_test(a_long_access_is_split),
         cmocka_unit_test(a_short_access_is_widened),
         cmocka_unit_test(what_is_not_valid_does_not_arrive),
+        cmocka_unit_test(a_device_may_refuse),
         cmocka_unit_test(a_buffer_is_cut_to_what_is_aligned),
         cmocka_unit_test(a_wide_device_sees_past_its_end),
         cmocka_unit_test(everything_is_as_the_model_says),

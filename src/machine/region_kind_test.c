@@ -244,6 +244,28 @@ static void regions_describe_themselves(void **state)
     flash_close(&f);
 }
 
+static void a_new_region_is_as_simple_as_can_be(void **state)
+{
+    (void)state;
+    struct flash f;
+    struct mv_region_info info;
+    flash_open(&f, MV_REGION_ROM_DEVICE);
+    const struct mv_region_options options = {.name = "bare", .size_bytes = MV_SIZE_2_64}; /* a container */
+    struct mv_region *bare = make(f.rig.machine, &options);
+    mv_region_info(bare, &info);
+    assert_int_equal(info.kind, MV_REGION_CONTAINER);
+    assert_int_equal(info.size_bytes, UINT64_MAX); /* which stands for 2^64 */
+    assert_true(info.enabled);
+    assert_false(info.readonly || info.nonvolatile || info.rom_mode);
+    assert_null(info.container);
+    assert_int_equal(info.priority, 0);
+    assert_null(info.target);
+    mv_region_info(f.region, &info);
+    assert_true(info.enabled && info.rom_mode);
+    mv_region_put(bare);
+    flash_close(&f);
+}
+
 /* --- the guard --------------------------------------------------------------------------------- */
 
 struct loop {
@@ -317,6 +339,46 @@ static void a_device_is_not_entered_twice(void **state)
     rig_close(&rig);
 }
 
+/* A ROM device may be entered again, and from inside it its device: flash is read while it is written. */
+static void a_rom_device_is_not_guarded(void **state)
+{
+    (void)state;
+    struct rig rig;
+    int one;
+    struct mv_block *block;
+    struct mv_region *flash;
+    rig_open(&rig);
+    struct loop a = {.space = rig.space, .next = 0x1000}, b = {.space = rig.space};
+    assert_int_equal(
+        mv_block_create(rig.machine, &(struct mv_block_options){.name = "f", .size_bytes = 0x1000}, &block, NULL),
+        0);
+    const struct mv_region_options options = {.name = "flash",
+                                              .kind = MV_REGION_ROM_DEVICE,
+                                              .size_bytes = 0x1000,
+                                              .block = block,
+                                              .ops = &loop_ops,
+                                              .opaque = &a,
+                                              .device = &one};
+    assert_int_equal(mv_region_create(rig.machine, &options, &flash, NULL), 0);
+    assert_int_equal(mv_region_add(rig.root, 0x1000, flash, 0, NULL), 0);
+    struct mv_region *registers = loop_region(&rig, &b, &one, 0x2000);
+    assert_int_equal(write_at(&rig, 0x1000), MV_OK);
+    assert_int_equal(a.inner, MV_OK);
+    assert_int_equal(a.entered, 2);
+    a = (struct loop){.space = rig.space, .next = 0x2000};
+    assert_int_equal(write_at(&rig, 0x1000), MV_OK);
+    assert_int_equal(a.inner, MV_OK);
+    a.entered = 0;
+    b = (struct loop){.space = rig.space, .next = 0x1000};
+    assert_int_equal(write_at(&rig, 0x2000), MV_OK);
+    assert_int_equal(b.inner, MV_OK);
+    assert_int_equal(a.inner, MV_ACCESS_ERROR); /* on to the registers, which are busy */
+    mv_region_put(flash);
+    mv_region_put(registers);
+    mv_block_put(block);
+    rig_close(&rig);
+}
+
 static void without_a_device_there_is_no_guard(void **state)
 {
     (void)state;
@@ -340,7 +402,9 @@ int main(void)
         cmocka_unit_test(what_a_kind_does_not_have),
         cmocka_unit_test(non_volatile_memory_is_marked),
         cmocka_unit_test(regions_describe_themselves),
+        cmocka_unit_test(a_new_region_is_as_simple_as_can_be),
         cmocka_unit_test(a_device_is_not_entered_twice),
+        cmocka_unit_test(a_rom_device_is_not_guarded),
         cmocka_unit_test(without_a_device_there_is_no_guard),
     };
     return cmocka_run_group_tests_name("region_kind", tests, NULL, NULL);
