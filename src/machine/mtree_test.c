@@ -121,6 +121,33 @@ static void disabled_regions_are_shown_on_request(void **state)
     rig_close(&rig);
 }
 
+/* Spaces whose roots come down to the same region have one view; until one of them shows it otherwise. */
+static void views_part_when_a_root_slides(void **state)
+{
+    static const char together[] =
+        "FlatView #0\n AS \"space\", root: root\n AS \"window\", root: window, alias root\n";
+    struct rig rig;
+    (void)state;
+    rig_open(&rig);
+    put_in(rig.root, 0, ram(&rig, "ram", 0x2000), 0);
+    struct mv_region *window = alias_of(&rig, "window", rig.root, 0, MV_SIZE_2_64);
+    struct mv_space *space = show(&rig, "window", window);
+    assert_non_null(strstr(printed(rig.machine, MV_MTREE_FLAT), together));
+    assert_picture(space, "0-1fff ram@0\n");
+    assert_int_equal(mv_region_set_target_offset(window, 0x1000, NULL), 0);
+    assert_picture(space, "0-fff ram@1000\n");
+    assert_picture(rig.space, "0-1fff ram@0\n");
+    assert_null(strstr(printed(rig.machine, MV_MTREE_FLAT), together));
+    assert_int_equal(mv_region_set_target_offset(window, 0, NULL), 0);
+    assert_non_null(strstr(printed(rig.machine, MV_MTREE_FLAT), together));
+    assert_int_equal(mv_region_set_size(window, 0x1800, NULL), 0);
+    assert_picture(space, "0-17ff ram@0\n");
+    assert_null(strstr(printed(rig.machine, MV_MTREE_FLAT), together));
+    mv_space_destroy(space);
+    mv_region_put(window);
+    rig_close(&rig);
+}
+
 /* One that is not shown has its warning in front of the next line. */
 static void overflows_are_told(void **state)
 {
@@ -342,6 +369,7 @@ int main(void)
         cmocka_unit_test(owners_are_shown_on_request),
         cmocka_unit_test(types_are_words),
         cmocka_unit_test(views_are_shared),
+        cmocka_unit_test(views_part_when_a_root_slides),
         cmocka_unit_test(rights_are_not_lost_on_the_way_down),
         cmocka_unit_test(the_map_is_shown_as_it_is),
         cmocka_unit_test(a_map_of_one_section_has_no_nodes),
