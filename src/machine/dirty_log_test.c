@@ -273,8 +273,14 @@ static void late_and_early(void **state)
     l = attach(rig.space, &w, 0);
     assert_journal(&journal, "w:begin\nw:global_start\nw:+1000-1fff r@0\nw:log_start 0>5 1000-1fff r@0\n"
                              "w:+3000-3fff s@0\nw:log_start 0>4 3000-3fff s@0\nw:prepare\nw:commit\n");
-    w.refuse = 0;
     mv_listener_destroy(l);
+    /* One that refuses what it is told is told that the log of everything is over, too. */
+    journal.used = 0;
+    w.refuse = -EPERM;
+    assert_int_equal(mv_listener_create(rig.space, &witness_ops, &w, 0, &l, NULL), -EPERM);
+    assert_journal(&journal, "w:begin\nw:global_start\nw:+1000-1fff r@0\nw:log_start 0>5 1000-1fff r@0\n"
+                             "w:+3000-3fff s@0\nw:log_start 0>4 3000-3fff s@0\nw:prepare\nw:abort\n"
+                             "w:global_stop\n");
     assert_int_equal(mv_dirty_log_stop(rig.machine, 1, NULL), 0);
 }
 
