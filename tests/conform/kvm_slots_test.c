@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The slots that the kernel really has, against the view, after each commit of a random sequence of edits.
+ * The slots that the kernel really has, against the view, after each commit of a random sequence of edits, of
+ * which some fail.
  *
  * No call lists a kernel's slots, so they are found out by calls that change nothing in the end:
  *   1. A page can be made a slot of its own, under a spare id, exactly where no slot is (else EEXIST): so the set
@@ -54,6 +55,13 @@ static uint64_t random_below(uint64_t n)
     random_state ^= random_state >> 7;
     random_state ^= random_state << 17;
     return random_state % n;
+}
+
+static void begin_random(void)
+{
+    const char *seed = getenv("MEMVIRT_SEED");
+    random_state = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL) | 1;
+    printf("# MEMVIRT_SEED=%llu\n", (unsigned long long)random_state);
 }
 
 static bool no_kvm(const char *test)
@@ -249,10 +257,7 @@ static void test_kernel_slots_equal_the_view(void **state)
     if (no_kvm("test_kernel_slots_equal_the_view")) {
         skip();
     }
-    const char *seed = getenv("MEMVIRT_SEED");
-    uint64_t start = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL) | 1;
-    printf("# MEMVIRT_SEED=%llu\n", (unsigned long long)start);
-    random_state = start;
+    begin_random();
     unsigned trees = getenv("MEMVIRT_TEST_LONG") ? 60 : 6;
     for (unsigned tree = 0; tree < trees; tree++) {
         struct world w;
@@ -274,6 +279,50 @@ static void test_kernel_slots_equal_the_view(void **state)
         }
         world_finish(&w);
     }
+}
+
+/* A listener that is asked when the slots are exchanged already, and then refuses: they go back. */
+static int refuse_now_and_then(void *opaque, struct mv_error *err)
+{
+    (void)opaque, (void)err;
+    return random_below(2) ? -EPERM : 0;
+}
+
+static void test_kernel_slots_come_back(void **state)
+{
+    (void)state;
+    if (no_kvm("test_kernel_slots_come_back")) {
+        skip();
+    }
+    static const struct mv_listener_ops ops = {.prepare = refuse_now_and_then};
+    struct world w;
+    struct mv_listener *listener;
+    unsigned refused = 0;
+    begin_random();
+    world_init(&w, SPARE_ID);
+    make_regions(&w);
+    do { /* this is a commit, too */
+    } while (mv_listener_create(w.memory, &ops, NULL, 1000, &listener, NULL) < 0);
+    for (unsigned step = 0; step < 600; step++) {
+        bool mapped[REGIONS];
+        memcpy(mapped, w.mapped, sizeof mapped);
+        assert_int_equal(mv_machine_begin(w.machine, NULL), 0);
+        for (uint64_t n = 1 + random_below(3); n > 0; n--) {
+            random_edit(&w);
+        }
+        if (mv_machine_commit(w.machine, NULL) < 0) {
+            memcpy(w.mapped, mapped, sizeof mapped);
+            refused++;
+        }
+        if (step % 20 == 0) {
+            check_pages(&w);
+        }
+        check_slots(&w);
+    }
+    printf("# %u of 600 refused\n", refused);
+    assert_true(refused > 50);
+    mv_listener_destroy(listener);
+    world_finish(&w);
 }
 
 /* As many slots as the kernel has, and one more: refused with a clear line, and nothing has changed. */
@@ -311,6 +360,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kernel_slots_equal_the_view),
+        cmocka_unit_test(test_kernel_slots_come_back),
         cmocka_unit_test(test_more_slots_than_the_kernel_has),
     };
     return cmocka_run_group_tests_name("kvm_slots", tests, NULL, NULL);
