@@ -7,6 +7,8 @@
 #ifndef HARDWARE_MMU_H
 #define HARDWARE_MMU_H
 
+#include "hardware/assoc.h"
+#include "hardware/front.h"
 #include "paging/ept.h"
 #include "paging/exit.h"
 #include "paging/guest_walk.h"
@@ -14,7 +16,6 @@
 #include "paging/state.h"
 
 struct hw_mmu;
-struct tlb;
 
 enum hw_dimension {
     HW_NATIVE, /* guest-physical memory is found by the bus: no second dimension */
@@ -23,29 +24,27 @@ enum hw_dimension {
     HW_SHADOW, /* `root` is an x86 table of ours with host addresses; a #PF is an exit */
 };
 
-/* One array of a TLB: `entries` in sets of `ways`; entries = ways is fully associative. */
-struct hw_tlb_geometry {
-    uint32_t entries, ways;
-};
-
 struct hw_options {
     enum hw_dimension dimension;
     struct paging_cpu cpu;
     struct ept_caps ept;
-    uint8_t nested_levels;         /* 4 or 5 */
-    bool model_tlb;                /* count with the geometry below; else the front alone */
-    struct hw_tlb_geometry l1, l2; /* all page sizes share them but where those below have entries */
-    struct hw_tlb_geometry l1_2m, l1_1g, l2_1g;
-    bool has_walk_caches; /* paging-structure caches: PML5E, PML4E, PDPTE, PDE */
+    uint8_t nested_levels;                      /* 4 or 5 */
+    bool model_tlb;                             /* count with the geometry below; else the front alone */
+    struct hw_tlb_geometry l1, l2;              /* all page sizes share them but where those below have entries */
+    struct hw_tlb_geometry l1_2m, l1_1g, l2_1g; /* the number of sets of each is a power of two */
+    bool has_walk_caches;                       /* paging-structure caches: PML5E, PML4E, PDPTE, PDE */
     struct hw_tlb_geometry pml5, pml4, pdpt, pd;
     bool has_nested_tlb; /* guest-physical to host, for tables and data */
     struct hw_tlb_geometry nested;
 };
 
-/* How guest-physical memory is reached without a second dimension. Inside; NULL: none there, or not for writing.
+/*
+ * How guest-physical memory is reached without a second dimension (HW_NATIVE). Inside. Returns the byte, or NULL:
+ * none there, or not for writing. `ret_shift`: the aligned block of so many address bits around gpa is reached
+ * alike, by the same distance from its host memory (12 or more; 12 for a write that has to be noticed by page).
  */
 struct hw_bus {
-    void *(*bytes)(void *opaque, gpa_t gpa, enum mv_access kind);
+    void *(*bytes)(void *opaque, gpa_t gpa, enum mv_access kind, unsigned *ret_shift);
     void *opaque;
 };
 
@@ -68,7 +67,7 @@ struct hw_fault {
 struct hw_result {
     enum hw_end end;
     uint8_t *host;      /* DONE: of the byte; good until the vCPU leaves */
-    gpa_t gpa;          /* DONE */
+    gpa_t gpa;          /* DONE; not of HW_SHADOW, whose tables do not say */
     uint8_t page_shift; /* DONE: of the mapping that the TLB has: the bytes around it are reached alike */
     struct hw_fault fault;
     struct pt_exit exit;
@@ -77,9 +76,11 @@ struct hw_result {
 #define HW_WALK_REFS_MAX 64
 
 struct hw_counters {
-    uint64_t accesses, l1_misses, misses; /* of the TLB; misses are those of the last level: they walk */
-    uint64_t walks, refs_guest, refs_nested;
-    uint64_t histogram[HW_WALK_REFS_MAX]; /* walks by their references */
+    /* Of the TLB; misses are those of the last level. With `model_tlb` off only what the front did not have. */
+    uint64_t accesses, l1_misses, misses;
+    uint64_t walks; /* misses, and accesses that an entry was there for but not enough: the first write */
+    uint64_t refs_guest, refs_nested;     /* entries read; those of shadow tables are nested ones */
+    uint64_t histogram[HW_WALK_REFS_MAX]; /* walks by their references; the last has all above, too */
     uint64_t walk_cache_hits, nested_tlb_hits, nested_tlb_misses;
     uint64_t accessed_set, dirty_set, nested_accessed_set, nested_dirty_set;
     uint64_t faults, exits, flushes;
@@ -132,5 +133,8 @@ struct hw_pml {
     uint64_t buffer[512];
 };
 struct hw_pml *hw_mmu_pml(struct hw_mmu *mmu);
+
+/* For whoever inlines front_find() before hw_translate(); with `model_tlb` on nothing is ever in it. */
+const struct front *hw_mmu_front(const struct hw_mmu *mmu);
 
 #endif

@@ -38,8 +38,8 @@ struct guest_walk_ops {
     /* The bytes of the entry at `at`, or NULL and an end: NO_MEMORY or STOPPED. Called once for each entry that is
      * read. */
     void *(*entry)(void *ctx, gpa_t at, unsigned level, enum guest_walk_end *ret_end);
-    /* Whether A or D may be set in it. NULL: nothing is ever set. */
-    enum guest_update (*update)(void *ctx, gpa_t at, unsigned level);
+    /* Whether A or D may be set in it: those of `bits` that are not set yet. NULL: nothing is ever set. */
+    enum guest_update (*update)(void *ctx, gpa_t at, unsigned level, uint64_t bits);
     /* Told of each entry that was read. May be NULL. */
     void (*step)(void *ctx, gpa_t at, unsigned level, uint64_t entry);
 };
@@ -86,9 +86,18 @@ static inline unsigned guest_level_shift(const struct paging *p, unsigned level)
     return 12 + (p->entry_bytes == 8 ? 9u : 10u) * (level - 1);
 }
 
-/* Bits of rights that an entry leaves. NX counts only where it is not reserved. */
-static inline unsigned guest_entry_rights(uint64_t entry)
+/* A PDPTE of PAE paging has neither rights nor an accessed bit. */
+static inline bool guest_entry_is_plain(const struct paging *p, unsigned level)
 {
+    return level == 3 && p->mode == MV_PAGING_PAE;
+}
+
+/* Bits of rights that an entry leaves. NX counts only where it is not reserved. */
+static inline unsigned guest_entry_rights(const struct paging *p, uint64_t entry, unsigned level)
+{
+    if (guest_entry_is_plain(p, level)) {
+        return PT_RIGHTS_ALL;
+    }
     return ((entry & X86_ENTRY_RW) ? PT_RIGHT_W : 0) | ((entry & X86_ENTRY_US) ? PT_RIGHT_U : 0) |
            ((entry & X86_ENTRY_NX) ? 0 : PT_RIGHT_X);
 }
@@ -116,11 +125,11 @@ guest_walk_set_bits(const struct paging *p, struct pt_access access, const struc
             bits |= X86_ENTRY_D;
         }
         uint64_t entry = entries[level];
-        if ((entry & bits) == bits) {
+        if ((entry & bits) == bits || guest_entry_is_plain(p, level)) {
             continue;
         }
         gpa_t at = mv_gpa(w->tables[level].table.raw + ((uintptr_t)entries_at[level] & GUEST_PAGE_MASK));
-        enum guest_update answer = ops->update(ctx, at, level);
+        enum guest_update answer = ops->update(ctx, at, level, bits & ~entry);
         if (answer == GUEST_UPDATE_STOP) {
             w->end = GUEST_WALK_STOPPED;
             w->at = at;
@@ -203,7 +212,7 @@ static inline __attribute__((always_inline)) bool guest_walk_from(const struct p
             w->error_code = guest_walk_error_code(p, access) | (uint32_t)(PF_PRESENT | PF_RESERVED);
             return true;
         }
-        unsigned rights = w->tables[level].rights & guest_entry_rights(entry);
+        unsigned rights = w->tables[level].rights & guest_entry_rights(p, entry, level);
         if (is_leaf) {
             w->rights = (uint8_t)rights;
             break;
@@ -242,7 +251,7 @@ static inline bool guest_walk_start(const struct paging *p, uint64_t gva, struct
                                     struct guest_walk *w)
 {
     gpa_t table = p->root;
-    if (p->mode == MV_PAGING_PAE) {
+    if (p->mode == MV_PAGING_PAE && p->levels == 2) {
         uint64_t pdpte = p->pdptr[(gva >> 30) & 3];
         if (!(pdpte & X86_ENTRY_P)) {
             w->end = GUEST_WALK_NOT_PRESENT;

@@ -2,7 +2,6 @@
 #include "paging/state.h"
 
 #define CR0_PE (UINT64_C(1) << 0)
-#define CR0_WP (UINT64_C(1) << 16)
 #define CR0_NW (UINT64_C(1) << 29)
 #define CR0_CD (UINT64_C(1) << 30)
 #define CR4_PGE (UINT64_C(1) << 7)
@@ -109,7 +108,7 @@ void paging_compile(struct paging *ret, const struct paging_regs *regs, const st
         .reports_fetch = nxe || (regs->cr4 & CR4_SMEP),
         .has_keys_user = is_long && (regs->cr4 & CR4_PKE),
         .has_keys_supervisor = is_long && (regs->cr4 & CR4_PKS),
-        .write_protect = regs->cr0 & CR0_WP,
+        .write_protect = regs->cr0 & X86_CR0_WP,
         .has_large_4m = regs->cr4 & X86_CR4_PSE,
         .has_global = regs->cr4 & CR4_PGE,
         .root = mv_gpa(regs->cr3 & (is_long                 ? addresses
@@ -126,17 +125,30 @@ void paging_compile(struct paging *ret, const struct paging_regs *regs, const st
     } else if (mode != MV_PAGING_OFF) {
         reserve_64bit(ret, cpu, nxe);
     }
-    compile_rights(ret, &(struct rules){.wp = regs->cr0 & CR0_WP,
+    compile_rights(ret, &(struct rules){.wp = regs->cr0 & X86_CR0_WP,
                                         .smep = regs->cr4 & CR4_SMEP,
                                         .smap = regs->cr4 & CR4_SMAP,
                                         .nxe = nxe});
+}
+
+static uint64_t pdpte_reserved(const struct paging_cpu *cpu)
+{
+    return bits(1, 2) | bits(5, 8) | bits(cpu->address_bits, 63);
+}
+
+void paging_walk_pdptrs(struct paging *p, const struct paging_cpu *cpu)
+{
+    if (p->mode == MV_PAGING_PAE) {
+        p->levels = 3;
+        p->reserved[0][3] = p->reserved[1][3] = pdpte_reserved(cpu);
+    }
 }
 
 /* --- What may be loaded -------------------------------------------------------------------------- */
 
 bool paging_pdptrs_are_valid(const uint64_t pdptr[4], const struct paging_cpu *cpu)
 {
-    uint64_t reserved = bits(1, 2) | bits(5, 8) | bits(cpu->address_bits, 63);
+    uint64_t reserved = pdpte_reserved(cpu);
     for (unsigned i = 0; i < 4; i++) {
         if ((pdptr[i] & X86_ENTRY_P) && (pdptr[i] & reserved)) {
             return false;

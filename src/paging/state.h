@@ -50,17 +50,18 @@ struct pt_access {
 
 struct paging {
     enum mv_paging_mode mode;
-    uint8_t levels; /* of tables that are walked in memory: 0 (off), 2, 2 (PAE: below the PDPTE registers), 4, 5 */
+    /* Of tables that are walked in memory: 0 (off), 2, 2 (PAE: below the PDPTE registers; or 3), 4, 5. */
+    uint8_t levels;
     uint8_t entry_bytes; /* 4 or 8 */
     uint8_t linear_bits; /* 32, 48 or 57: addresses must be canonical to that; 64: paging off in a model without */
     bool reports_fetch;  /* error code bit 4: EFER.NXE (with PAE paging or longer) or CR4.SMEP */
     bool has_keys_user;  /* CR4.PKE in long mode */
-    bool has_keys_supervisor;                    /* CR4.PKS in long mode */
-    bool write_protect;                          /* CR0.WP */
-    bool has_large_4m;                           /* CR4.PSE: otherwise bit 7 of a 32-bit PDE is ignored */
-    bool has_global;                             /* CR4.PGE */
-    gpa_t root;                                  /* the table of the highest level that is walked; not of PAE */
-    uint64_t pdptr[4];                           /* PAE */
+    bool has_keys_supervisor; /* CR4.PKS in long mode */
+    bool write_protect;       /* CR0.WP */
+    bool has_large_4m;        /* CR4.PSE: otherwise bit 7 of a 32-bit PDE is ignored */
+    bool has_global;          /* CR4.PGE */
+    gpa_t root;               /* the table of the highest level that is walked; PAE's is of PDPTEs */
+    uint64_t pdptr[4];        /* PAE */
     uint64_t reserved[2][X86_LEVELS_MAX + 1];    /* [PS is set][level]: bits that a present entry must not have */
     uint8_t denied[PT_KIND_COUNT][PT_WHO_COUNT]; /* bit r is set: rights r refuse such an access */
     uint32_t pkru, pkrs;
@@ -68,6 +69,13 @@ struct paging {
 
 /* Compile. Any values are allowed: what a processor would have refused to load is masked away. */
 void paging_compile(struct paging *ret, const struct paging_regs *regs, const struct paging_cpu *cpu);
+
+/*
+ * PAE: PDPTEs are read in memory by each walk, and not kept in registers. So does a guest of AMD's nested paging
+ * (AMD APM, "Nested Paging and Legacy PAE Mode"), and who looks at tables without a processor. Other modes:
+ * nothing.
+ */
+void paging_walk_pdptrs(struct paging *p, const struct paging_cpu *cpu);
 
 /* PAE: whether these four may be loaded; a present one with a reserved bit is a #GP (Intel SDM, "PDPTE
  * Registers"). */

@@ -31,6 +31,7 @@
 #define X86_ENTRY_G (UINT64_C(1) << 8)
 #define X86_ENTRY_NX (UINT64_C(1) << 63)
 
+#define X86_CR0_WP (UINT64_C(1) << 16)
 #define X86_CR0_PG (UINT64_C(1) << 31)
 #define X86_CR4_PSE (UINT64_C(1) << 4)
 #define X86_CR4_PAE (UINT64_C(1) << 5)

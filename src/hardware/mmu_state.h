@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+/* What is behind struct hw_mmu; only for the files of this folder. */
+#ifndef HARDWARE_MMU_STATE_H
+#define HARDWARE_MMU_STATE_H
+
+#include "hardware/mmu.h"
+#include "hardware/tlb.h"
+#include "hardware/walk_cache.h"
+
+struct hw_mmu {
+    /* Hot: what a hit of the TLB needs. */
+    struct paging paging; /* of the guest's registers */
+    uint64_t context;     /* of translations made now */
+    uint64_t global;      /* the same, of global pages; `context` again when there are none */
+    struct hw_counters counters;
+    struct tlb tlb;
+
+    struct paging walked;  /* what the walk of the first dimension obeys: `paging`, but with HW_SHADOW */
+    const pt_word_t *root; /* of the second dimension, or of the shadow */
+    uint64_t root_context;
+    uint16_t vpid;
+    struct paging_regs regs;
+    struct hw_options options;
+    struct hw_bus bus;
+    const struct hw_hooks *hooks;
+    struct walk_cache walk_cache;
+    struct assoc nested_tlb;
+    uint64_t npt_reserved[2][X86_LEVELS_MAX + 1]; /* [PS is set][level] */
+    struct hw_pml pml;
+    struct front front;
+};
+
+static inline bool hw_has_nested(const struct hw_mmu *mmu)
+{
+    return mmu->options.dimension == HW_EPT || mmu->options.dimension == HW_NPT;
+}
+
+#endif

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: MIT
+#include "hardware/walk.h"
+
+#include "hardware/nested.h"
+
+/* One walk; what the callbacks of guest_walk.h get. */
+struct walker {
+    struct hw_mmu *mmu;
+    struct pt_exit *exit;
+    struct walk_cache_hit cached;      /* level 0: it began at the root */
+    uint8_t *host[X86_LEVELS_MAX + 1]; /* the page of the table of each level that was reached */
+    bool is_writable[X86_LEVELS_MAX + 1];
+};
+
+static void count_update(struct hw_mmu *mmu, uint64_t bits)
+{
+    mmu->counters.accessed_set += (bits & X86_ENTRY_A) != 0;
+    mmu->counters.dirty_set += (bits & X86_ENTRY_D) != 0;
+}
+
+/* True: the entry is in a table whose page the paging-structure cache knew. */
+static inline bool is_cached(const struct walker *w, gpa_t at, unsigned level)
+{
+    return level == w->cached.level && (at.raw & ~GUEST_PAGE_MASK) == w->cached.table.table.raw;
+}
+
+static inline void *reached(struct walker *w, uint8_t *host, gpa_t at, unsigned level, bool is_writable)
+{
+    w->host[level] = host - (at.raw & GUEST_PAGE_MASK);
+    w->is_writable[level] = is_writable;
+    return host;
+}
+
+static inline void *reached_cached(struct walker *w, gpa_t at, unsigned level)
+{
+    return reached(w, w->cached.host + (at.raw & GUEST_PAGE_MASK), at, level, w->cached.is_writable);
+}
+
+static void step(void *ctx, gpa_t at, unsigned level, uint64_t entry)
+{
+    const struct hw_hooks *hooks = ((struct walker *)ctx)->mmu->hooks;
+    if (__builtin_expect(hooks != NULL, 0) && hooks->step) {
+        hooks->step(hooks->opaque, false, level, at.raw, entry);
+    }
+}
+
+/* --- Two dimensions ------------------------------------------------------------------------------- */
+
+static inline __attribute__((always_inline)) void *nested_entry(struct walker *w, bool is_ept, gpa_t at,
+                                                                unsigned level, enum guest_walk_end *ret_end)
+{
+    struct hw_mmu *mmu = w->mmu;
+    if (is_cached(w, at, level)) {
+        mmu->counters.refs_guest++;
+        return reached_cached(w, at, level);
+    }
+    unsigned need = !is_ept ? NESTED_W : mmu->options.ept.access_dirty ? NESTED_R | NESTED_W : NESTED_R;
+    struct nested_page page;
+    if (!nested_reach(mmu, is_ept, at.raw, need, NESTED_TABLE, &page, w->exit)) {
+        *ret_end = GUEST_WALK_STOPPED;
+        return NULL;
+    }
+    mmu->counters.refs_guest++;
+    return reached(w, page.host, at, level, page.ready & NESTED_W);
+}
+
+static void *ept_entry(void *ctx, gpa_t at, unsigned level, enum guest_walk_end *ret_end)
+{
+    return nested_entry(ctx, true, at, level, ret_end);
+}
+
+static void *npt_entry(void *ctx, gpa_t at, unsigned level, enum guest_walk_end *ret_end)
+{
+    return nested_entry(ctx, false, at, level, ret_end);
+}
+
+/* Without EPT's own bits a table was reached as by a read; this is a read-modify-write. */
+static enum guest_update ept_update(void *ctx, gpa_t at, unsigned level, uint64_t bits)
+{
+    struct walker *w = ctx;
+    if (!w->is_writable[level]) {
+        struct nested_page page;
+        if (!nested_reach(w->mmu, true, at.raw, NESTED_R | NESTED_W, NESTED_TABLE, &page, w->exit)) {
+            return GUEST_UPDATE_STOP;
+        }
+        w->is_writable[level] = true;
+    }
+    count_update(w->mmu, bits);
+    return GUEST_UPDATE_ALLOWED;
+}
+
+static enum guest_update npt_update(void *ctx, gpa_t at, unsigned level, uint64_t bits)
+{
+    (void)at;
+    (void)level; /* each table was reached as by a write */
+    count_update(((struct walker *)ctx)->mmu, bits);
+    return GUEST_UPDATE_ALLOWED;
+}
+
+static inline __attribute__((always_inline)) bool nested_final(struct walker *w, bool is_ept,
+                                                               struct pt_access access, struct walk_page *page)
+{
+    struct nested_page nested;
+    if (!nested_reach(w->mmu, is_ept, page->gpa.raw, 1u << access.kind, NESTED_FINAL, &nested, w->exit)) {
+        return false;
+    }
+    page->host = nested.host;
+    page->shift = nested.shift;
+    page->ready = nested.ready;
+    return true;
+}
+
+/* --- One dimension: native ------------------------------------------------------------------------ */
+
+static void *native_entry(void *ctx, gpa_t at, unsigned level, enum guest_walk_end *ret_end)
+{
+    struct walker *w = ctx;
+    struct hw_mmu *mmu = w->mmu;
+    if (is_cached(w, at, level)) {
+        mmu->counters.refs_guest++;
+        return reached_cached(w, at, level);
+    }
+    unsigned shift;
+    uint8_t *host = mmu->bus.bytes(mmu->bus.opaque, at, MV_ACCESS_READ, &shift);
+    if (!host) {
+        *ret_end = GUEST_WALK_NO_MEMORY;
+        return NULL;
+    }
+    mmu->counters.refs_guest++;
+    return reached(w, host, at, level, false);
+}
+
+static enum guest_update native_update(void *ctx, gpa_t at, unsigned level, uint64_t bits)
+{
+    struct walker *w = ctx;
+    unsigned shift;
+    (void)level;
+    if (!w->mmu->bus.bytes(w->mmu->bus.opaque, at, MV_ACCESS_WRITE, &shift)) {
+        return GUEST_UPDATE_SKIP;
+    }
+    count_update(w->mmu, bits);
+    return GUEST_UPDATE_ALLOWED;
+}
+
+static bool native_final(struct walker *w, struct pt_access access, struct walk_page *page)
+{
+    unsigned shift;
+    page->host = w->mmu->bus.bytes(w->mmu->bus.opaque, page->gpa, access.kind, &shift);
+    if (!page->host) {
+        w->exit->reason = PT_EXIT_NO_MEMORY;
+        w->exit->gpa = page->gpa;
+        w->exit->code = 0;
+        return false;
+    }
+    page->shift = (uint8_t)shift;
+    page->ready = (uint8_t)(NESTED_R | NESTED_X | (access.kind == MV_ACCESS_WRITE ? NESTED_W : 0));
+    return true;
+}
+
+/* --- One dimension: shadow tables ----------------------------------------------------------------- */
+
+/* Their addresses are host addresses. */
+static void *shadow_entry(void *ctx, gpa_t at, unsigned level, enum guest_walk_end *ret_end)
+{
+    struct walker *w = ctx;
+    (void)ret_end;
+    w->mmu->counters.refs_nested++;
+    return reached(w, (uint8_t *)(uintptr_t)at.raw, at, level, true);
+}
+
+static void shadow_step(void *ctx, gpa_t at, unsigned level, uint64_t entry)
+{
+    const struct hw_hooks *hooks = ((struct walker *)ctx)->mmu->hooks;
+    if (__builtin_expect(hooks != NULL, 0) && hooks->step) {
+        hooks->step(hooks->opaque, true, level, at.raw, entry);
+    }
+}
+
+static enum guest_update shadow_update(void *ctx, gpa_t at, unsigned level, uint64_t bits)
+{
+    (void)at;
+    (void)level;
+    struct hw_counters *counters = &((struct walker *)ctx)->mmu->counters;
+    counters->nested_accessed_set += (bits & X86_ENTRY_A) != 0;
+    counters->nested_dirty_set += (bits & X86_ENTRY_D) != 0;
+    return GUEST_UPDATE_ALLOWED;
+}
+
+/* --- What all have in common ---------------------------------------------------------------------- */
+
+static const struct guest_walk_ops ops_native = {native_entry, native_update, step};
+static const struct guest_walk_ops ops_ept = {ept_entry, ept_update, step};
+static const struct guest_walk_ops ops_npt = {npt_entry, npt_update, step};
+static const struct guest_walk_ops ops_shadow = {shadow_entry, shadow_update, shadow_step};
+
+static void fill_fault(const struct guest_walk *g, gva_t gva, struct hw_fault *ret)
+{
+    bool is_gp = g->end == GUEST_WALK_NON_CANONICAL;
+    *ret = (struct hw_fault){
+        .vector = is_gp ? 13 : 14,
+        .error_code = is_gp ? 0 : g->error_code,
+        .address = gva,
+        .rule = g->end,
+        .level = g->level,
+        .entry = g->level ? g->entry : 0,
+        .reserved = g->end == GUEST_WALK_RESERVED ? g->reserved : 0,
+    };
+}
+
+static void fill_page(const struct guest_walk *g, struct walk_page *ret)
+{
+    ret->gpa = g->gpa;
+    ret->guest_shift = g->page_shift;
+    ret->rights = g->rights;
+    ret->key = g->key;
+    ret->is_global = g->is_global;
+    ret->is_dirty = g->is_dirty;
+}
+
+/* Tables below the entries that were read, the leaf's excepted. */
+static void remember_tables(struct walker *w, uint64_t gva, const struct guest_walk *g, unsigned top)
+{
+    struct hw_mmu *mmu = w->mmu;
+    for (unsigned level = g->level; level < top; level++) {
+        struct walk_cache_hit hit = {.level = level,
+                                     .table = g->tables[level],
+                                     .host = w->host[level],
+                                     .is_writable = w->is_writable[level]};
+        walk_cache_insert(&mmu->walk_cache, &mmu->walked, gva, mmu->context, &hit);
+    }
+}
+
+/* A #PF over the shadow tables is the hypervisor's; a bad address the guest's own. */
+static enum hw_end end_shadow_fault(struct walker *w, const struct guest_walk *g, gva_t gva,
+                                    struct hw_fault *ret_fault)
+{
+    if (g->end == GUEST_WALK_NON_CANONICAL) {
+        fill_fault(g, gva, ret_fault);
+        return HW_FAULT;
+    }
+    w->exit->reason = PT_EXIT_PAGE_FAULT;
+    w->exit->gpa = mv_gpa(0);
+    w->exit->code = g->error_code;
+    return HW_EXIT;
+}
+
+/* One try. `dimension` is constant where this is inlined. */
+static inline __attribute__((always_inline)) enum hw_end walk_once(struct walker *w, enum hw_dimension dimension,
+                                                                   const struct guest_walk_ops *ops, gva_t gva,
+                                                                   struct pt_access access, struct walk_page *page,
+                                                                   struct hw_fault *ret_fault)
+{
+    struct hw_mmu *mmu = w->mmu;
+    const struct paging *p = &mmu->walked;
+    struct guest_walk g;
+    unsigned top = w->cached.level ? w->cached.level : p->levels;
+    if (dimension == HW_SHADOW && !paging_is_canonical(&mmu->paging, gva.raw) && mmu->paging.levels) {
+        g.end = GUEST_WALK_NON_CANONICAL;
+        g.level = 0;
+    } else {
+        guest_walk(p, gva, access, ops, w, top, w->cached.level ? &w->cached.table : NULL, &g);
+    }
+    if (__builtin_expect(g.end != GUEST_WALK_MAPPED, 0)) {
+        if (g.end == GUEST_WALK_STOPPED) {
+            return HW_EXIT;
+        }
+        if (dimension == HW_SHADOW) {
+            return end_shadow_fault(w, &g, gva, ret_fault);
+        }
+        fill_fault(&g, gva, ret_fault);
+        return HW_FAULT;
+    }
+    fill_page(&g, page);
+    if (dimension == HW_SHADOW) {
+        page->host = (uint8_t *)(uintptr_t)g.gpa.raw;
+        page->gpa = mv_gpa(0);
+        page->shift = g.page_shift;
+        page->ready = (uint8_t)(g.is_dirty ? NESTED_RWX : NESTED_R | NESTED_X);
+    } else {
+        bool ok = dimension == HW_NATIVE ? native_final(w, access, page)
+                                         : nested_final(w, dimension == HW_EPT, access, page);
+        if (!ok) {
+            return HW_EXIT;
+        }
+        if (page->shift > page->guest_shift) {
+            page->shift = page->guest_shift;
+        }
+        if (!g.is_dirty) {
+            page->ready &= (uint8_t)~NESTED_W;
+        }
+    }
+    if (mmu->options.has_walk_caches && p->levels) {
+        remember_tables(w, gva.raw, &g, top);
+    }
+    return HW_DONE;
+}
+
+static __attribute__((noinline)) enum hw_end walk_native(struct walker *w, gva_t gva, struct pt_access access,
+                                                         struct walk_page *page, struct hw_fault *ret_fault)
+{
+    return walk_once(w, HW_NATIVE, &ops_native, gva, access, page, ret_fault);
+}
+
+static __attribute__((noinline)) enum hw_end walk_ept(struct walker *w, gva_t gva, struct pt_access access,
+                                                      struct walk_page *page, struct hw_fault *ret_fault)
+{
+    return walk_once(w, HW_EPT, &ops_ept, gva, access, page, ret_fault);
+}
+
+static __attribute__((noinline)) enum hw_end walk_npt(struct walker *w, gva_t gva, struct pt_access access,
+                                                      struct walk_page *page, struct hw_fault *ret_fault)
+{
+    return walk_once(w, HW_NPT, &ops_npt, gva, access, page, ret_fault);
+}
+
+static __attribute__((noinline)) enum hw_end walk_shadow(struct walker *w, gva_t gva, struct pt_access access,
+                                                         struct walk_page *page, struct hw_fault *ret_fault)
+{
+    return walk_once(w, HW_SHADOW, &ops_shadow, gva, access, page, ret_fault);
+}
+
+static enum hw_end walk_in(struct walker *w, gva_t gva, struct pt_access access, struct walk_page *page,
+                           struct hw_fault *ret_fault)
+{
+    switch (w->mmu->options.dimension) {
+    case HW_EPT: return walk_ept(w, gva, access, page, ret_fault);
+    case HW_NPT: return walk_npt(w, gva, access, page, ret_fault);
+    case HW_SHADOW: return walk_shadow(w, gva, access, page, ret_fault);
+    case HW_NATIVE: break;
+    }
+    return walk_native(w, gva, access, page, ret_fault);
+}
+
+enum hw_end walk(struct hw_mmu *mmu, gva_t gva, struct pt_access access, struct walk_page *ret_page,
+                 struct hw_fault *ret_fault, struct pt_exit *ret_exit)
+{
+    struct hw_counters *counters = &mmu->counters;
+    struct walker w = {.mmu = mmu, .exit = ret_exit};
+    uint64_t refs_before = counters->refs_guest + counters->refs_nested;
+    enum hw_end end;
+    if (mmu->options.has_walk_caches && mmu->options.dimension != HW_SHADOW &&
+        walk_cache_find(&mmu->walk_cache, &mmu->walked, gva.raw, mmu->context, &w.cached)) {
+        counters->walk_cache_hits++;
+        end = walk_in(&w, gva, access, ret_page, ret_fault);
+        if (end != HW_DONE) {
+            /* "A page-fault exception invalidates [...] paging-structure-cache entries"; then it is tried anew. */
+            walk_cache_drop_found(&mmu->walk_cache, &mmu->walked, gva.raw, mmu->context);
+            w.cached.level = 0;
+            end = walk_in(&w, gva, access, ret_page, ret_fault);
+        }
+    } else {
+        end = walk_in(&w, gva, access, ret_page, ret_fault);
+    }
+    uint64_t refs = counters->refs_guest + counters->refs_nested - refs_before;
+    counters->walks++;
+    counters->histogram[refs < HW_WALK_REFS_MAX ? refs : HW_WALK_REFS_MAX - 1]++;
+    return end;
+}
