@@ -24,6 +24,7 @@
 struct rendezvous_member {
     _Alignas(64) uint64_t turn; /* odd: inside */
     bool fences;                /* there is no membarrier */
+    uint64_t fence;
     struct rendezvous_member *next;
 };
 
@@ -31,6 +32,8 @@ struct rendezvous_member {
 struct rendezvous {
     pthread_mutex_t lock; /* leaf; held over a wait */
     struct rendezvous_member *members;
+    bool has_barrier; /* membarrier(2) */
+    uint64_t fence;
 };
 
 void rendezvous_init(struct rendezvous *r);
@@ -38,8 +41,14 @@ void rendezvous_finish(struct rendezvous *r); /* no members are left */
 void rendezvous_add(struct rendezvous *r, struct rendezvous_member *member);
 void rendezvous_remove(struct rendezvous *r, struct rendezvous_member *member); /* it is not inside */
 
-/* Wait until each member that is inside now has left. Any thread that is not inside. */
-void rendezvous_wait(struct rendezvous *r);
+/* Wait until each member that is inside now has left. Any thread that is not inside. @return whether any was */
+bool rendezvous_wait(struct rendezvous *r);
+
+/* A full barrier for whoever can have none from the host: a locked operation, which ThreadSanitizer knows. */
+static inline void rendezvous_fence(uint64_t *own)
+{
+    (void)__atomic_fetch_add(own, 0, __ATOMIC_SEQ_CST);
+}
 
 static inline void rendezvous_enter(struct rendezvous_member *m)
 {
@@ -47,7 +56,7 @@ static inline void rendezvous_enter(struct rendezvous_member *m)
     assert((turn & 1) == 0);
     __atomic_store_n(&m->turn, turn + 1, __ATOMIC_RELAXED);
     if (__builtin_expect(m->fences, 0)) {
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        rendezvous_fence(&m->fence);
     }
     __atomic_signal_fence(__ATOMIC_SEQ_CST); /* pairs with the waiter's membarrier */
 }

@@ -46,6 +46,8 @@ struct hv_options {
     bool eager_split;   /* large pages are split when logging begins, and not at the first write */
     bool nx_huge_pages; /* a large page is not executable; a fetch splits it */
     bool populate;      /* a fault makes the host page present before it is mapped, as KVM's get_user_pages does */
+    bool zap_slot_only; /* a slot that goes takes its own translations along, and not all of the VM's, as KVM does
+                           unless KVM_X86_QUIRK_SLOT_ZAP_ALL is disabled */
 };
 
 /* Why a vCPU left the hardware, and what became of it. */
@@ -78,12 +80,17 @@ struct hv_vm {
     const struct hv_mmu_ops *mmu;
     void *mmu_state; /* the scheme's */
     struct rendezvous inside;
-    pthread_mutex_t slots_lock;                      /* changes of slots, logs, vCPUs. Before mmu_lock */
-    pthread_mutex_t mmu_lock;                        /* who walks tables and is no vCPU's fault */
-    const struct hv_slots *slots[HV_ADDRESS_SPACES]; /* published */
+    pthread_mutex_t slots_lock;                /* changes of slots, logs, vCPUs. Before mmu_lock */
+    pthread_mutex_t mmu_lock;                  /* who walks tables and is no vCPU's fault */
+    struct hv_slots *slots[HV_ADDRESS_SPACES]; /* published: load it by hv_slots, or under `slots_lock` */
     struct hv_notifier notifier;
-    struct hv_counters counters;        /* without the vCPUs': see hv_counters_read */
-    struct hv_vcpu *vcpus;              /* a list; `slots_lock` */
+    struct hv_counters counters; /* without the vCPUs': see hv_counters_read */
+    pthread_mutex_t vcpus_lock;  /* the list; a leaf */
+    struct hv_vcpu *vcpus;
+    uint64_t max_gfn;                   /* the last one that a slot may have */
+    uint64_t hva_end;                   /* where the host's user addresses end */
+    uint64_t slot_pages;                /* of all slots */
+    atomic_uint logged_slots;           /* with KVM_MEM_LOG_DIRTY_PAGES; PML is on while there are any */
     bool manual_protect, initially_set; /* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
     uint32_t ring_bytes;                /* KVM_CAP_DIRTY_LOG_RING; 0: bitmaps */
 };
@@ -99,7 +106,11 @@ struct hv_vcpu {
     void *root;              /* the table that its hardware walks; changes with HV_REQUEST_RELOAD_ROOT */
     void *mmu_state;         /* the scheme's */
     struct dirty_ring *ring; /* or NULL */
-    int error;               /* of HV_ERROR */
+    /* Set by who has the hardware: hand the page-modification log to hv_mark_dirty_gfn, and empty it. By the
+     * vCPU's thread, or another while the vCPU is held. */
+    void (*drain_pml)(void *opaque);
+    void *drain_opaque;
+    int error; /* of HV_ERROR */
     /* Of the last HV_EMULATE for a gpa without a slot: good while the generation is the same (KVM's MMIO cache).
      */
     uint64_t mmio_gfn, mmio_generation;
@@ -132,7 +143,16 @@ int hv_get_dirty_log(struct hv_vm *vm, const struct kvm_dirty_log *log);
 int hv_clear_dirty_log(struct hv_vm *vm, const struct kvm_clear_dirty_log *log);
 int hv_enable_manual_protect(struct hv_vm *vm, uint64_t flags);
 int hv_enable_dirty_ring(struct hv_vm *vm, uint32_t bytes);
-int hv_reset_dirty_rings(struct hv_vm *vm);
+int hv_reset_dirty_rings(struct hv_vm *vm); /* how many entries were taken back, or -errno */
+
+/* Not inside: what vCPUs have in their page-modification logs goes to the dirty log; KVM's kick. The calls above
+ * do it themselves where it matters to them; a ring wants it before it is read. */
+void hv_sync_dirty(struct hv_vm *vm);
+
+/* The vCPU's own thread, before it enters the guest: KVM_EXIT_DIRTY_RING_FULL, until entries are taken back. */
+bool hv_ring_is_full(const struct hv_vcpu *vcpu);
+/* The ring as KVM shows it at KVM_DIRTY_LOG_PAGE_OFFSET of the vCPU: `ret_count` entries. NULL without rings. */
+struct kvm_dirty_gfn *hv_ring_entries(const struct hv_vcpu *vcpu, uint32_t *ret_count);
 
 /* Inside. The slots of the vCPU's space, good until it leaves. */
 static inline const struct hv_slots *hv_slots(const struct hv_vcpu *vcpu)
@@ -140,7 +160,8 @@ static inline const struct hv_slots *hv_slots(const struct hv_vcpu *vcpu)
     return __atomic_load_n(&vcpu->vm->slots[vcpu->space], __ATOMIC_ACQUIRE);
 }
 
-/* Inside. Look at an exit of the hardware, and repair what can be repaired. */
+/* Inside. Look at an exit of the hardware, and repair what can be repaired. PML_FULL is not for here: who has the
+ * hardware empties its log. */
 enum hv_answer hv_handle_exit(struct hv_vcpu *vcpu, const struct pt_exit *exit);
 
 /*
@@ -152,6 +173,11 @@ void *hv_guest_bytes(struct hv_vcpu *vcpu, gpa_t gpa, enum mv_access kind);
 /* A page was written by somebody else than the hardware: into the bitmap of its slot, or the vCPU's ring. Inside.
  */
 void hv_mark_dirty(struct hv_vcpu *vcpu, const struct hv_slot *slot, uint64_t gfn);
+/* The same by the number alone; of one without a slot nothing is kept. */
+void hv_mark_dirty_gfn(struct hv_vcpu *vcpu, uint64_t gfn);
+
+/* Any thread: post to every vCPU, and wait for none. */
+void hv_post_all(struct hv_vm *vm, unsigned requests);
 
 /*
  * Not inside: post HV_REQUEST_FLUSH to every vCPU and wait until none uses the old translations. With any locks
@@ -159,7 +185,11 @@ void hv_mark_dirty(struct hv_vcpu *vcpu, const struct hv_slot *slot, uint64_t gf
  */
 void hv_flush_all(struct hv_vm *vm);
 
-/* KVM_PRE_FAULT_MEMORY, KVM_SET_NR_MMU_PAGES and their like: see the functions of the schemes. */
+/*
+ * KVM_PRE_FAULT_MEMORY, by the vCPU's own thread, which is not inside. What is done is taken off the front of
+ * `range`; 0 when at least one page was, or there was nothing in the way. -EINVAL, -ENOENT (no slot), -EOPNOTSUPP
+ * (the scheme maps nothing by guest-physical address), or what the scheme says.
+ */
 int hv_pre_fault(struct hv_vcpu *vcpu, struct hv_pre_fault *range);
 
 #endif

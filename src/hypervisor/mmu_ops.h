@@ -20,6 +20,10 @@ struct hv_mmu_ops {
     enum hv_answer (*handle)(struct hv_vcpu *vcpu, const struct pt_exit *exit);
     /* Inside, for HV_REQUEST_RELOAD_ROOT: set vcpu->root. */
     int (*load_root)(struct hv_vcpu *vcpu);
+    /* Inside: map the page of gfn as a read would. The level that it was mapped at (1 to 3), -ENOENT without a
+     * slot, -EAGAIN when it must be tried again, or another -errno. NULL: nothing is mapped by guest-physical
+     * address. */
+    int (*pre_fault)(struct hv_vcpu *vcpu, uint64_t gfn);
 
     /* Not inside; `slots_lock` and `mmu_lock` held. Gfns are of `slot`, both ends inclusive. */
     bool (*zap_all)(struct hv_vm *vm); /* by generation: fast, roots become obsolete */
@@ -30,7 +34,8 @@ struct hv_mmu_ops {
     bool (*log_stop)(struct hv_vm *vm, const struct hv_slot *slot);
     /* Before the log is read: what only the tables know (D bits) goes to the bitmap. */
     bool (*log_harvest)(struct hv_vm *vm, const struct hv_slot *slot);
-    /* Pages first_gfn + i, for each bit i of mask: the next write is noticed again. */
+    /* Pages first_gfn + i, for each bit i of mask: the next write is noticed again. The caller flushes if there
+     * was any bit. NULL: a flush is all that it takes. */
     bool (*log_protect)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first_gfn, uint64_t mask);
     /* A host range is aged: A bits go; returns whether any was set. */
     bool (*age)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last, bool test_only);

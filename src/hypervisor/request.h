@@ -14,6 +14,7 @@ enum hv_request {
     HV_REQUEST_RELOAD_ROOT = 1u << 1, /* the root that it walks is obsolete; implies a flush */
     HV_REQUEST_DRAIN_PML = 1u << 2,   /* hand the buffer to the dirty log */
     HV_REQUEST_LOGGING = 1u << 3,     /* whether PML is on has changed */
+    HV_REQUEST_HELD = 1u << 30,       /* somebody does a vCPU's work in its place: it waits to take its requests */
 };
 
 struct hv_requests {
@@ -32,9 +33,41 @@ static inline bool hv_request_is_pending(struct hv_requests *r)
     return atomic_load_explicit(&r->pending, memory_order_relaxed) != 0;
 }
 
+/* Inside, by the vCPU's thread: all that is pending is its to do now. While another thread holds the vCPU, it
+ * waits; who holds waits for nobody. */
 static inline unsigned hv_request_take(struct hv_requests *r)
 {
-    return atomic_exchange_explicit(&r->pending, 0, memory_order_acquire);
+    unsigned pending = atomic_load_explicit(&r->pending, memory_order_relaxed);
+    for (;;) {
+        if (pending & HV_REQUEST_HELD) {
+            __builtin_ia32_pause();
+            pending = atomic_load_explicit(&r->pending, memory_order_relaxed);
+        } else if (atomic_compare_exchange_weak_explicit(&r->pending, &pending, 0, memory_order_acquire,
+                                                         memory_order_relaxed)) {
+            return pending;
+        }
+    }
+}
+
+/*
+ * By another thread, after it has posted `what` and a rendezvous: take it in the vCPU's place, which makes no
+ * access until it is let go. False when the vCPU has taken it already.
+ */
+static inline bool hv_request_hold(struct hv_requests *r, unsigned what)
+{
+    unsigned pending = atomic_load_explicit(&r->pending, memory_order_relaxed);
+    while (pending & what) {
+        if (atomic_compare_exchange_weak_explicit(&r->pending, &pending, (pending & ~what) | HV_REQUEST_HELD,
+                                                  memory_order_acquire, memory_order_relaxed)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static inline void hv_request_let_go(struct hv_requests *r)
+{
+    atomic_fetch_and_explicit(&r->pending, ~(unsigned)HV_REQUEST_HELD, memory_order_release);
 }
 
 #endif
