@@ -147,17 +147,22 @@ static int prepare(const struct hv_vm *vm, const struct hv_slot *old, struct hv_
 
 /* --- publishing --------------------------------------------------------------------------------- */
 
-/* Who removes rights from outside: zap, flush, and free what nobody can reach any more. */
+/* After what removes rights, with `mmu_lock` held since before it: flush, and free what nobody can reach any more.
+ */
+static void flush_and_collect(struct hv_vm *vm)
+{
+    hv_flush_all(vm);
+    vm->mmu->collect(vm);
+}
+
+/* The translations of a slot; of NULL: all. */
 static void zap(struct hv_vm *vm, const struct hv_slot *slot)
 {
     pthread_mutex_lock(&vm->mmu_lock);
     bool flush = slot ? vm->mmu->zap_gfns(vm, slot, slot->base_gfn, hv_slot_last_gfn(slot)) : vm->mmu->zap_all(vm);
-    pthread_mutex_unlock(&vm->mmu_lock);
     if (flush) {
-        hv_flush_all(vm);
+        flush_and_collect(vm);
     }
-    pthread_mutex_lock(&vm->mmu_lock);
-    vm->mmu->collect(vm);
     pthread_mutex_unlock(&vm->mmu_lock);
 }
 
@@ -232,15 +237,10 @@ static void commit_logging(struct hv_vm *vm, const struct hv_slot *old, const st
     }
     pthread_mutex_lock(&vm->mmu_lock);
     bool flush = is ? vm->mmu->log_start(vm, slot) : vm->mmu->log_stop(vm, slot);
-    pthread_mutex_unlock(&vm->mmu_lock);
     if (flush || (is && !vm->initially_set)) {
-        hv_flush_all(vm);
+        flush_and_collect(vm);
     }
-    if (!is) {
-        pthread_mutex_lock(&vm->mmu_lock);
-        vm->mmu->collect(vm);
-        pthread_mutex_unlock(&vm->mmu_lock);
-    }
+    pthread_mutex_unlock(&vm->mmu_lock);
 }
 
 static void commit(struct hv_vm *vm, struct hv_slot *old, struct hv_slot *slot)
