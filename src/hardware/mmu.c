@@ -131,6 +131,7 @@ static enum hw_end refuse(struct hw_mmu *mmu, gva_t gva, struct pt_access access
                           struct hw_result *ret)
 {
     ret->end = end;
+    mmu->counters.accesses--; /* it is not done */
     if (end == HW_EXIT) {
         ret->exit.access = access;
         ret->exit.gva = gva;
@@ -198,13 +199,20 @@ static __attribute__((noinline)) enum hw_end translate_again(struct hw_mmu *mmu,
 static __attribute__((noinline)) enum hw_end translate_missed(struct hw_mmu *mmu, gva_t gva,
                                                               struct pt_access access, struct hw_result *ret)
 {
-    mmu->counters.l1_misses++;
     struct assoc_entry *entry = tlb_find_second(&mmu->tlb, gva.raw, mmu->context, mmu->global);
     if (!entry) {
-        mmu->counters.misses++;
-        return translate_by_walk(mmu, gva, access, ret);
+        enum hw_end end = translate_by_walk(mmu, gva, access, ret);
+        mmu->counters.l1_misses += end == HW_DONE;
+        mmu->counters.misses += end == HW_DONE;
+        return end;
     }
-    return is_enough(mmu, entry, access) ? hit(entry, gva, ret) : translate_again(mmu, entry, gva, access, ret);
+    if (is_enough(mmu, entry, access)) {
+        mmu->counters.l1_misses++;
+        return hit(entry, gva, ret);
+    }
+    enum hw_end end = translate_again(mmu, entry, gva, access, ret);
+    mmu->counters.l1_misses += end == HW_DONE;
+    return end;
 }
 
 enum hw_end hw_translate(struct hw_mmu *mmu, gva_t gva, struct pt_access access, struct hw_result *ret)

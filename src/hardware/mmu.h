@@ -76,11 +76,16 @@ struct hw_result {
 #define HW_WALK_REFS_MAX 64
 
 struct hw_counters {
-    /* Of the TLB; misses are those of the last level. With `model_tlb` off only what the front did not have. */
+    /*
+     * Of accesses that were done, as a processor counts instructions that retire: one that faults or exits and is
+     * tried again counts once. Misses are those of the last level of the TLB. With `model_tlb` off only what the
+     * front did not have.
+     */
     uint64_t accesses, l1_misses, misses;
     uint64_t walks; /* misses, and accesses that an entry was there for but not enough: the first write */
     uint64_t refs_guest, refs_nested;     /* entries read; those of shadow tables are nested ones */
     uint64_t histogram[HW_WALK_REFS_MAX]; /* walks by their references; the last has all above, too */
+    uint64_t walks_aborted, refs_aborted; /* by a fault or an exit; in none of the above */
     uint64_t walk_cache_hits, nested_tlb_hits, nested_tlb_misses;
     uint64_t accessed_set, dirty_set, nested_accessed_set, nested_dirty_set;
     uint64_t faults, exits, flushes;
@@ -125,12 +130,20 @@ void hw_mmu_flush_all(struct hw_mmu *mmu);
  * leaves. */
 enum hw_end hw_translate(struct hw_mmu *mmu, gva_t gva, struct pt_access access, struct hw_result *ret);
 
+/*
+ * Translate a guest-physical byte for a read or a write of a guest's kernel through a mapping that its TLB has: no
+ * walk is counted and no TLB is filled, but the second dimension is asked, and its bits are set. Inside. DONE or
+ * EXIT.
+ */
+enum hw_end hw_translate_physical(struct hw_mmu *mmu, gpa_t gpa, enum mv_access kind, struct hw_result *ret);
+
 /* The page-modification log. `buffer` has 512 entries of gpas; the index goes from 511 down, and is 0xffff when
  * full. */
+#define HW_PML_ENTRIES 512u
 struct hw_pml {
     bool is_on;
     uint16_t index;
-    uint64_t buffer[512];
+    uint64_t buffer[HW_PML_ENTRIES];
 };
 struct hw_pml *hw_mmu_pml(struct hw_mmu *mmu);
 

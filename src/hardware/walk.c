@@ -336,7 +336,7 @@ enum hw_end walk(struct hw_mmu *mmu, gva_t gva, struct pt_access access, struct 
 {
     struct hw_counters *counters = &mmu->counters;
     struct walker w = {.mmu = mmu, .exit = ret_exit};
-    uint64_t refs_before = counters->refs_guest + counters->refs_nested;
+    uint64_t guest_before = counters->refs_guest, nested_before = counters->refs_nested;
     enum hw_end end;
     if (mmu->options.has_walk_caches && mmu->options.dimension != HW_SHADOW &&
         walk_cache_find(&mmu->walk_cache, &mmu->walked, gva.raw, mmu->context, &w.cached)) {
@@ -351,8 +351,15 @@ enum hw_end walk(struct hw_mmu *mmu, gva_t gva, struct pt_access access, struct 
     } else {
         end = walk_in(&w, gva, access, ret_page, ret_fault);
     }
-    uint64_t refs = counters->refs_guest + counters->refs_nested - refs_before;
-    counters->walks++;
-    counters->histogram[refs < HW_WALK_REFS_MAX ? refs : HW_WALK_REFS_MAX - 1]++;
+    uint64_t refs = counters->refs_guest + counters->refs_nested - guest_before - nested_before;
+    if (end == HW_DONE) {
+        counters->walks++;
+        counters->histogram[refs < HW_WALK_REFS_MAX ? refs : HW_WALK_REFS_MAX - 1]++;
+    } else {
+        counters->walks_aborted++;
+        counters->refs_aborted += refs;
+        counters->refs_guest = guest_before;
+        counters->refs_nested = nested_before;
+    }
     return end;
 }
