@@ -7,11 +7,11 @@ static uint64_t bits(unsigned first, unsigned last)
     return first > last ? 0 : (UINT64_MAX >> (63 - last)) & (UINT64_MAX << first);
 }
 
-/* Long mode's reserved bits, of AMD's processors, with EFER.NXE: addresses are host virtual ones of 52 bits. */
+/* Long mode's reserved bits, of AMD's processors, with EFER.NXE, and what marks MMIO (paging/npt.h). */
 void nested_init(struct hw_mmu *mmu)
 {
     for (unsigned level = 1; level <= X86_LEVELS_MAX; level++) {
-        uint64_t always = level >= 4 ? X86_ENTRY_PS | X86_ENTRY_G : 0;
+        uint64_t always = NPT_RESERVED | (level >= 4 ? X86_ENTRY_PS | X86_ENTRY_G : 0);
         mmu->npt_reserved[0][level] = mmu->npt_reserved[1][level] = always;
     }
     mmu->npt_reserved[1][2] |= bits(13, 20);

@@ -5,10 +5,13 @@
 #include <stdlib.h>
 
 #include "hypervisor/mmu_ops.h"
+#include "hypervisor/notifier.h"
 #include "hypervisor/ring.h"
 
 static const struct hv_mmu_ops *const schemes[] = {
     [HV_MMU_NATIVE] = &hv_mmu_native,
+    [HV_MMU_EPT] = &hv_mmu_ept,
+    [HV_MMU_NPT] = &hv_mmu_npt,
 };
 
 static const struct hv_mmu_ops *scheme_of(enum hv_mmu_kind kind)
@@ -48,8 +51,7 @@ static void init_locks(struct hv_vm *vm)
     pthread_mutex_init(&vm->slots_lock, NULL);
     pthread_mutex_init(&vm->mmu_lock, NULL);
     pthread_mutex_init(&vm->vcpus_lock, NULL);
-    pthread_mutex_init(&vm->notifier.lock, NULL);
-    pthread_cond_init(&vm->notifier.idle, NULL);
+    hv_notifier_init(&vm->notifier);
 }
 
 /* All but the scheme. */
@@ -60,8 +62,7 @@ static void free_vm(struct hv_vm *vm)
             hv_slots_destroy(vm->slots[i]);
         }
     }
-    pthread_cond_destroy(&vm->notifier.idle);
-    pthread_mutex_destroy(&vm->notifier.lock);
+    hv_notifier_finish(&vm->notifier);
     pthread_mutex_destroy(&vm->vcpus_lock);
     pthread_mutex_destroy(&vm->mmu_lock);
     pthread_mutex_destroy(&vm->slots_lock);
@@ -214,8 +215,10 @@ enum hv_answer hv_handle_exit(struct hv_vcpu *vcpu, const struct pt_exit *exit)
 {
     struct hv_counters *counters = &vcpu->counters;
     assert(exit->reason != PT_EXIT_NONE && exit->reason != PT_EXIT_PML_FULL);
-    /* A misconfiguration is an entry for MMIO, no fault. */
-    if (exit->reason != PT_EXIT_EPT_MISCONFIG) {
+    /* A misconfiguration or a reserved bit is an entry for MMIO, no fault. */
+    bool is_mmio =
+        exit->reason == PT_EXIT_EPT_MISCONFIG || (exit->reason == PT_EXIT_NPF && (exit->code & PF_RESERVED));
+    if (!is_mmio) {
         hv_count_own(&counters->pf_taken, 1);
     }
     enum hv_answer answer = vcpu->vm->mmu->handle(vcpu, exit);

@@ -41,6 +41,8 @@ struct hv_mmu_ops {
     bool (*age)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last, bool test_only);
     /* A host range becomes read-only for us. */
     bool (*write_protect)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last);
+    /* Every `ratio`th of the pages that were split to be executed may be large again; 0: none. Or NULL. */
+    bool (*recover)(struct hv_vm *vm, unsigned ratio);
     /* Tables that the calls above have unlinked are freed. Since then mmu_lock was held and hv_flush_all called.
      */
     void (*collect)(struct hv_vm *vm);

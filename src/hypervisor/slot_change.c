@@ -13,6 +13,7 @@
 #include "hypervisor/dirty.h"
 #include "hypervisor/hv.h"
 #include "hypervisor/mmu_ops.h"
+#include "hypervisor/notifier.h"
 
 enum change {
     CHANGE_CREATE,
@@ -179,12 +180,9 @@ static void publish(struct hv_vm *vm, unsigned space, struct hv_slots *slots, co
 {
     uint64_t generation = atomic_load(&before->generation);
     atomic_store(&slots->generation, generation | HV_GENERATION_UPDATING);
-    pthread_mutex_lock(&vm->notifier.lock);
-    while (atomic_load(&vm->notifier.active) != 0) { /* it uses the sets that it has found, to its end */
-        pthread_cond_wait(&vm->notifier.idle, &vm->notifier.lock);
-    }
+    hv_notifier_lock_idle(&vm->notifier); /* it uses the sets that it has found, to its end */
     __atomic_store_n(&vm->slots[space], slots, __ATOMIC_RELEASE);
-    pthread_mutex_unlock(&vm->notifier.lock);
+    hv_notifier_unlock(&vm->notifier);
     (void)rendezvous_wait(&vm->inside);
     generation += HV_ADDRESS_SPACES;
     atomic_store(&slots->generation, generation);

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+#include "hypervisor/tdp_page.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define PAGE ((uint64_t)PT_ENTRIES * sizeof(pt_word_t))
+#define CHUNKS_MAX (1u << 24) /* 32 TiB: in practice the host says no before */
+
+/* Mapped memory; the first page is descriptions, and the first of these, which describes none, links the chunks.
+ */
+struct tdp_chunk {
+    struct tdp_chunk *next;
+};
+
+static_assert(PAGE == 4096, "a table is a page");
+static_assert((TDP_CHUNK_TABLES + 1) * PAGE == TDP_CHUNK_SIZE, "tables and descriptions fill a chunk");
+static_assert((TDP_CHUNK_TABLES + 1) * sizeof(uint64_t) == PAGE, "descriptions fill a page");
+
+void tdp_pool_init(struct tdp_pool *pool)
+{
+    *pool = (struct tdp_pool){.chunks_max = CHUNKS_MAX, .next_in_chunk = TDP_CHUNK_TABLES + 1};
+    pthread_mutex_init(&pool->lock, NULL);
+}
+
+void tdp_pool_finish(struct tdp_pool *pool)
+{
+    while (pool->chunks) {
+        struct tdp_chunk *chunk = pool->chunks;
+        pool->chunks = chunk->next;
+        munmap(chunk, TDP_CHUNK_SIZE);
+    }
+    pthread_mutex_destroy(&pool->lock);
+}
+
+/* Twice the size, so that an aligned chunk is in it; the rest goes back. */
+static struct tdp_chunk *map_chunk(void)
+{
+    char *at = mmap(NULL, 2 * TDP_CHUNK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) {
+        return NULL;
+    }
+    uint64_t before = -(uint64_t)(uintptr_t)at & (TDP_CHUNK_SIZE - 1);
+    if (before > 0) {
+        munmap(at, before);
+    }
+    munmap(at + before + TDP_CHUNK_SIZE, TDP_CHUNK_SIZE - before);
+    return (struct tdp_chunk *)(void *)(at + before);
+}
+
+static pt_word_t *take_locked(struct tdp_pool *pool)
+{
+    pt_word_t *table = pool->free;
+    if (table) {
+        pool->free = (pt_word_t *)(uintptr_t)pt_load(&table[0]);
+        pt_init(&table[0], 0);
+        return table;
+    }
+    if (pool->next_in_chunk > TDP_CHUNK_TABLES) {
+        struct tdp_chunk *chunk = pool->chunk_count < pool->chunks_max ? map_chunk() : NULL;
+        if (!chunk) {
+            return NULL;
+        }
+        chunk->next = pool->chunks;
+        pool->chunks = chunk;
+        pool->chunk_count++;
+        pool->next_in_chunk = 1;
+    }
+    return (pt_word_t *)(void *)((char *)pool->chunks + PAGE * pool->next_in_chunk++);
+}
+
+static void give_locked(struct tdp_pool *pool, pt_word_t *table)
+{
+    pt_init(&table[0], (uint64_t)(uintptr_t)pool->free);
+    pool->free = table;
+}
+
+int tdp_cache_fill(struct tdp_pool *pool, struct tdp_cache *cache, unsigned want)
+{
+    assert(want <= TDP_CACHE_TABLES);
+    pthread_mutex_lock(&pool->lock);
+    while (cache->count < TDP_CACHE_TABLES) {
+        pt_word_t *table = take_locked(pool);
+        if (!table) {
+            break;
+        }
+        cache->tables[cache->count++] = table;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return cache->count >= want ? 0 : -ENOMEM;
+}
+
+void tdp_cache_drain(struct tdp_pool *pool, struct tdp_cache *cache)
+{
+    pthread_mutex_lock(&pool->lock);
+    while (cache->count > 0) {
+        give_locked(pool, cache->tables[--cache->count]);
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void tdp_page_free(struct tdp_pool *pool, pt_word_t *table)
+{
+    memset(table, 0, PAGE);
+    pthread_mutex_lock(&pool->lock);
+    give_locked(pool, table);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+uint64_t tdp_pool_bytes(const struct tdp_pool *pool)
+{
+    struct tdp_pool *locked = (struct tdp_pool *)(uintptr_t)pool;
+    pthread_mutex_lock(&locked->lock);
+    uint64_t untouched = pool->chunk_count > 0 ? PAGE * (TDP_CHUNK_TABLES + 1 - pool->next_in_chunk) : 0;
+    uint64_t bytes = pool->chunk_count * TDP_CHUNK_SIZE - untouched;
+    pthread_mutex_unlock(&locked->lock);
+    return bytes;
+}
