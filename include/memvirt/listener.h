@@ -17,7 +17,8 @@
  * (descending). A range that is new is told with its log_mask by region_add alone; only a listener that comes
  * late, or goes early, hears log_start after each region_add, or log_stop before each region_del. log_sync and
  * log_clear, and log_global_*, which is told to every listener of the machine, are no part of a commit, nor is
- * anything begun for them.
+ * anything begun for them. The former are told in order of what they show of a block, block by block; what is not
+ * logged they cost nothing for.
  *
  * Eventfds (ioeventfd.h) are told after prepare, in order of address: first eventfd_del for those that went, then
  * eventfd_add for those that came. The former go to the lowest priority first, the latter to the highest, as in

@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 #include <urcu/list.h>
 
+#include "base/itree.h"
 #include "machine/dirty_map.h"
 
 struct privacy;
@@ -49,7 +50,9 @@ struct mv_block {
     void *resized_opaque;
     struct mv_block_info grants; /* the grants, the NUMA and the prealloc members; the rest is not used */
 
-    struct dirty_map dirty; /* of all that is mapped; what it points to changes */
+    struct dirty_map dirty;           /* of all that is mapped; what it points to changes */
+    struct itree logged;              /* where it is shown and logged (dirty_index.h); control lock */
+    struct cds_list_head logged_link; /* in the machine's logged_blocks, if that is anywhere */
 
     /* The table of blocks' (block_table.c), under its lock. */
     uint64_t ram_offset;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/os.h"
+#include "machine/dirty_index.h"
 #include "machine/flat.h"
 #include "machine/listener.h"
 #include "machine/undo.h"
@@ -287,52 +288,28 @@ void dirty_resume(struct mv_machine *machine)
 
 /* --- fetching and clearing --------------------------------------------------------------------- */
 
-typedef void section_fn(struct mv_listener *listener, const struct section *section);
-
-/* The part of a section that shows these pages of a block; false when there is none. */
-static bool clip(const struct section *section, const struct mv_block *block, struct dirty_pages pages,
-                 struct section *ret)
+static void tell_log_sync(void *opaque, const struct section *section)
 {
-    const struct mv_region *region = section->region;
-    if (region->ram.block != block) {
-        return false;
-    }
-    uint64_t at = region->ram.offset + section->offset; /* in the block, of range.first */
-    struct mv_range shown = {at, at + (section->range.last - section->range.first)};
-    struct mv_range wanted = {pages.first * PAGE, pages.last * PAGE + (PAGE - 1)};
-    if (!range_intersect(shown, wanted, &shown)) {
-        return false;
-    }
-    *ret = *section;
-    ret->range.first += shown.first - at;
-    ret->range.last = ret->range.first + (shown.last - shown.first);
-    ret->offset += shown.first - at;
-    return true;
+    listener_log_sync(opaque, section);
 }
 
-/* The logged sections that a listener's space shows of some pages, or, with no block, of everything. */
-static void each_logged(struct mv_listener *listener, const struct mv_block *block, struct dirty_pages pages,
-                        section_fn *fn)
+static void tell_log_clear(void *opaque, const struct section *section)
 {
-    const struct mv_view *view = listener->space->flat->view;
-    for (const struct section *s = view_next(view, 0); s;) {
-        struct section part = *s;
-        if (s->log_mask != 0 && (!block || clip(s, block, pages, &part))) {
-            fn(listener, &part);
-        }
-        s = s->range.last == UINT64_MAX ? NULL : view_next(view, s->range.last + 1);
-    }
+    listener_log_clear(opaque, section);
 }
 
-static void tell_sync(struct mv_machine *machine, const struct mv_block *block, bool last)
+/* Of a block, or, with none, of everything. */
+static void tell_sync(struct mv_machine *machine, struct mv_block *block, bool last)
 {
     const struct dirty_pages all = {0, UINT64_MAX / PAGE};
     struct mv_listener *listener;
     cds_list_for_each_entry (listener, &machine->listeners, link) {
-        if (listener->ops->log_sync) {
-            each_logged(listener, block, all, listener_log_sync);
-        } else {
+        if (!listener->ops->log_sync) {
             listener_log_sync_global(listener, last);
+        } else if (block) {
+            dirty_index_each(block, all, listener->space->flat, tell_log_sync, listener);
+        } else {
+            dirty_index_each_block(machine, listener->space->flat, tell_log_sync, listener);
         }
     }
 }
@@ -367,7 +344,7 @@ void dirty_log_clear(struct mv_region *region, struct dirty_pages pages)
     machine_lock(machine);
     cds_list_for_each_entry (listener, &machine->listeners, link) {
         if (listener->ops->log_clear && machine->logs > 0) {
-            each_logged(listener, region->ram.block, pages, listener_log_clear);
+            dirty_index_each(region->ram.block, pages, listener->space->flat, tell_log_clear, listener);
         }
     }
     machine_unlock(machine);

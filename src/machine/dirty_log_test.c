@@ -307,13 +307,13 @@ static void sync_and_clear_are_clipped(void **state)
     journal.used = 0;
     mv_dirty_sync(r);
     assert_journal(&journal,
-                   "w:sync 100000-10ffff r@0\nw:sync 111000-17ffff r@11000\nw:sync 900000-901fff r@8000\n"
+                   "w:sync 100000-10ffff r@0\nw:sync 900000-901fff r@8000\nw:sync 111000-17ffff r@11000\n"
                    "g:sync_global\n");
     mv_dirty_sync(other);
     assert_journal(&journal, "g:sync_global\n");
     mv_dirty_sync_all(rig.machine, true);
     assert_journal(&journal,
-                   "w:sync 100000-10ffff r@0\nw:sync 111000-17ffff r@11000\nw:sync 900000-901fff r@8000\n"
+                   "w:sync 100000-10ffff r@0\nw:sync 900000-901fff r@8000\nw:sync 111000-17ffff r@11000\n"
                    "g:sync_global last\nw:after_sync\n");
     put(0x100000, 1);
     put(0x109000, 1);
@@ -325,9 +325,9 @@ static void sync_and_clear_are_clipped(void **state)
     struct mv_dirty_snapshot *snapshot = NULL;
     assert_int_equal(mv_dirty_snapshot_and_clear(r, 0x10000, 1, DISPLAY, &snapshot, NULL), 0);
     assert_journal(&journal,
-                   "w:sync 100000-10ffff r@0\nw:sync 111000-17ffff r@11000\nw:sync 900000-901fff r@8000\n"
+                   "w:sync 100000-10ffff r@0\nw:sync 900000-901fff r@8000\nw:sync 111000-17ffff r@11000\n"
                    "g:sync_global\n"
-                   "w:clear 100000-10ffff r@0\nw:clear 111000-13ffff r@11000\nw:clear 900000-901fff r@8000\n");
+                   "w:clear 100000-10ffff r@0\nw:clear 900000-901fff r@8000\nw:clear 111000-13ffff r@11000\n");
     assert_true(mv_dirty_snapshot_get(snapshot, 0, PAGE));
     assert_false(mv_dirty_snapshot_get(snapshot, PAGE, 0x80000));
     mv_dirty_snapshot_free(snapshot);

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "machine/dirty_index.h"
 #include "machine/machine.h"
 #include "machine/render.h"
 
@@ -287,6 +288,9 @@ void flat_put(struct flat *flat)
     flat->root = NULL;
     struct mv_view *last = flat->view;
     last->garbage_sections = all_sections(&last->map);
+    for (struct section *section = last->garbage_sections; section; section = section->link) {
+        dirty_index_remove(section);
+    }
     last->garbage_nodes = pmap_all_nodes(&last->map);
     epoch_retire(&last->epoch, view_retired);
 }
@@ -533,15 +537,28 @@ int flat_prepare(struct flat *flat)
     return make(flat);
 }
 
-/* Sections that were made and dropped in this commit go at once. */
-static void free_stillborn(struct section *born)
+/* Sections that were made and dropped in this commit go at once. The others stay on the list. */
+static void free_stillborn(struct section **link)
 {
-    while (born) {
-        struct section *next = born->link;
-        if (born->dropped) {
-            section_destroy(born);
+    while (*link) {
+        struct section *section = *link;
+        if (section->dropped) {
+            *link = section->link;
+            section_destroy(section);
+        } else {
+            link = &section->link;
         }
-        born = next;
+    }
+}
+
+/* Before anything of the old version is freed. */
+static void index_logged(struct flat *flat)
+{
+    for (struct section *section = flat->dropped; section; section = section->link) {
+        dirty_index_remove(section);
+    }
+    for (struct section *section = flat->born; section; section = section->link) {
+        dirty_index_add(flat, section);
     }
 }
 
@@ -574,7 +591,8 @@ void flat_publish(struct flat *flat)
         struct mv_view *old = flat->view;
         old->garbage_nodes = pmap_edit_commit(&flat->edit);
         old->garbage_sections = flat->dropped;
-        free_stillborn(flat->born);
+        free_stillborn(&flat->born);
+        index_logged(flat);
         publish(flat, flat->next);
         epoch_retire(&old->epoch, view_retired);
     }

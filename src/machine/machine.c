@@ -40,6 +40,7 @@ int mv_machine_create(struct mv_machine **ret, struct mv_error *err)
     CDS_INIT_LIST_HEAD(&machine->deferred);
     CDS_INIT_LIST_HEAD(&machine->ended);
     CDS_INIT_LIST_HEAD(&machine->drains);
+    CDS_INIT_LIST_HEAD(&machine->logged_blocks);
     pthread_mutex_init(&machine->drain_lock, NULL);
     block_table_init(&machine->blocks);
     atomic_init(&machine->refs, 1);

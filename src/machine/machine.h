@@ -49,12 +49,13 @@ struct mv_machine {
     enum mv_overlap_policy overlap_policy; /* see overlap.h */
     void (*overlap_tell)(void *opaque, const char *line);
     void *overlap_opaque;
-    atomic_uint log_reasons; /* why all is logged for migration; written with the lock */
-    atomic_bool log_live;    /* whether writers mark for it */
-    unsigned log_postponed;  /* of them, those that end when no VM is paused */
-    unsigned log_pauses;     /* VMs that are paused */
-    unsigned logs;           /* regions that are logged for the display, and 1 if all is for migration */
-    uint64_t visit;          /* stamps regions in graph searches: a region with this stamp has been seen */
+    atomic_uint log_reasons;            /* why all is logged for migration; written with the lock */
+    atomic_bool log_live;               /* whether writers mark for it */
+    unsigned log_postponed;             /* of them, those that end when no VM is paused */
+    unsigned log_pauses;                /* VMs that are paused */
+    struct cds_list_head logged_blocks; /* see dirty_index.h */
+    unsigned logs;  /* regions that are logged for the display, and 1 if all is for migration */
+    uint64_t visit; /* stamps regions in graph searches: a region with this stamp has been seen */
 
     bool hollow; /* its memory has no blocks: it is to be looked at only (mtree_import.c) */
     const struct mtree_regions *paragraphs; /* alias targets that `info mtree` prints before others, or NULL */

@@ -4,13 +4,15 @@
 #include <stdlib.h>
 
 #include "machine/dirty.h"
+#include "machine/dirty_index.h"
 #include "machine/flat.h"
 #include "machine/watch.h"
 
 struct section *section_create(struct mv_region *region, struct mv_range range, uint64_t offset,
                                struct rights rights)
 {
-    struct section *section = malloc(sizeof *section);
+    const unsigned log_mask = dirty_mask_of(region);
+    struct section *section = malloc(sizeof *section + (log_mask ? sizeof *section->place : 0));
     if (!section) {
         return NULL;
     }
@@ -22,11 +24,12 @@ struct section *section_create(struct mv_region *region, struct mv_range range, 
         .has_host = has_host,
         .direct_read = has_host && region->kind != MV_REGION_RAM_DEVICE,
         .direct_write = has_host && region->kind == MV_REGION_RAM && !rights.readonly,
-        .log_mask = (uint8_t)dirty_mask_of(region),
+        .log_mask = (uint8_t)log_mask,
         .rights = rights,
         .region = mv_region_get(region),
         .watch = watch_get(region->state.watch),
         .offset = offset,
+        .place = log_mask ? (struct dirty_place *)(section + 1) : NULL,
     };
     return section;
 }

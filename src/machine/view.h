@@ -29,11 +29,12 @@ struct section {
     uint8_t log_mask;    /* for which clients it is logged (dirty.h) */
     struct rights rights;
     struct mv_region *region;
-    struct watch *watch;  /* a reference: the region's; or NULL */
-    uint64_t offset;      /* in the region, of range.first */
-    uint64_t version;     /* of the view that showed it first */
-    bool dropped;         /* made and taken out again by one commit */
-    struct section *link; /* on a list of its commit's, and later on one of garbage */
+    struct watch *watch;       /* a reference: the region's; or NULL */
+    uint64_t offset;           /* in the region, of range.first */
+    uint64_t version;          /* of the view that showed it first */
+    struct dirty_place *place; /* in the index of what is logged, and part of this; NULL: it is not logged */
+    bool dropped;              /* made and taken out again by one commit */
+    struct section *link;      /* on a list of its commit's, and later on one of garbage */
 };
 
 /*
