@@ -57,6 +57,18 @@ struct mv_vm_options {
     bool private_pages;
 
     /**
+     * What guests write is logged (dirty.h) in a ring for each vCPU, of this many entries, and not in a bitmap for
+     * each slot: a sync costs what was written. A power of two; KVM takes 1024 (on some hosts less) to 65536. A
+     * vCPU that fills its ring stops to empty it; a thread of the VM's does so now and then. 0: bitmaps.
+     */
+    uint32_t dirty_ring_entries;
+    /**
+     * With bitmaps: when a log starts all pages count as written, and what it costs to catch writes is paid for
+     * each page when its mark is taken, not for all at the start (KVM_DIRTY_LOG_INITIALLY_SET).
+     */
+    bool dirty_initially_set;
+
+    /**
      * Told of what a guest does that hardware would pass over in silence and that is most often a mistake, such as
      * the first write to each ROM; one line of text. Called in the vCPU's thread. May be NULL.
      */
@@ -67,7 +79,8 @@ struct mv_vm_options {
 /**
  * Make a VM without vCPUs; its slots are made from the present view of its memory space.
  * @return 0; -ENODEV (reason "no-device"), -EACCES ("no-permission"), -ENOTSUP ("missing-capability"), -EINVAL
- *         ("no-accel": an accelerator of that name does not exist); -ENOSPC ("no-slot"); -EBUSY
+ *         ("no-accel": an accelerator of that name does not exist; "bad-ring": no such dirty rings can be, or they
+ *         were asked for with dirty_initially_set); -ENOSPC ("no-slot"); -EBUSY
  * ("has-guest-memfd"), -ENOTSUP ("no-guest-memfd", "no-private-pages", "private-rom", "private-log"): blocks with
  * private pages; or what the host says
  */

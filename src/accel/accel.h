@@ -33,6 +33,8 @@ struct accel_vcpu;
 
 struct accel_vm_options {
     bool private_pages; /* the guest may convert pages; without: whatever the accelerator does by itself */
+    uint32_t dirty_ring_entries; /* of each vCPU's ring; 0: slots have bitmaps instead */
+    bool dirty_initially_set;    /* KVM_DIRTY_LOG_INITIALLY_SET */
 };
 
 /* Receives one counter; `name` lives as long as the VM. */
@@ -44,11 +46,18 @@ struct accel_paging {
     bool has_1g_pages;
 };
 
+/* A vCPU's ring of pages that were written. */
+struct accel_dirty_ring {
+    struct kvm_dirty_gfn *entries; /* NULL: there is none */
+    uint32_t count;
+};
+
 struct accel {
     const char *name;
 
     void (*check)(struct mv_accel_status *ret);
 
+    /* Options that this host does not have are refused: -ENOTSUP "missing-capability". */
     int (*vm_create)(const struct accel_vm_options *options, struct accel_vm **ret, struct mv_error *err);
     void (*vm_destroy)(struct accel_vm *vm); /* its vCPUs are gone */
     unsigned (*max_slots)(const struct accel_vm *vm);
@@ -74,6 +83,8 @@ struct accel {
     int (*get_dirty_log)(struct accel_vm *vm, const struct kvm_dirty_log *log);
     /* KVM_CLEAR_DIRTY_LOG. 0 or -errno. */
     int (*clear_dirty_log)(struct accel_vm *vm, const struct kvm_clear_dirty_log *log);
+    /* KVM_RESET_DIRTY_RINGS: how many entries the kernel took back, or -errno; -EINTR: call again. */
+    int (*reset_dirty_rings)(struct accel_vm *vm);
     /* Whether getting leaves the log as it is, so that it has to be cleared. */
     bool (*dirty_log_is_manual)(const struct accel_vm *vm);
     /* KVM_IOEVENTFD. 0 or -errno; -ENOTSUP where there is none for such writes: they come as exits then. */
@@ -88,6 +99,7 @@ struct accel {
     struct kvm_run *(*run_area)(struct accel_vcpu *vcpu);
     /* The VM's one ring of gathered writes, as this vCPU has it mapped; NULL when there is none. */
     struct kvm_coalesced_mmio_ring *(*coalesced_ring)(struct accel_vcpu *vcpu);
+    struct accel_dirty_ring (*dirty_ring)(struct accel_vcpu *vcpu);
     /* KVM_RUN: 0 and an exit in the run area, or -errno; -EINTR when a signal or immediate_exit ended it. A
      * KVM_EXIT_MEMORY_FAULT, which KVM tells with EFAULT, is an exit. */
     int (*run)(struct accel_vcpu *vcpu);

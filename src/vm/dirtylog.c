@@ -19,9 +19,9 @@ static uint64_t word_count(const struct slot *slot)
     return (page_count(slot) + 63) / 64;
 }
 
-int dirtylog_follow_flags(struct slot *slot)
+int dirtylog_follow_flags(const struct slot_port *port, struct slot *slot)
 {
-    if (!slot_is_logged(slot)) {
+    if (!slot_is_logged(slot) || !port->get_dirty_log) {
         free(slot->log);
         slot->log = NULL;
     } else if (!slot->log) {
@@ -44,8 +44,18 @@ void dirtylog_mark_all(const struct slot *slot)
                      mv_region_log_mask(slot->region));
 }
 
+void dirtylog_mark(const struct slot *slot, uint64_t first, uint64_t bits)
+{
+    uint64_t rest = first < page_count(slot) ? page_count(slot) - first : 0;
+    dirty_mark_words(slot->region->ram.block, first_in_block(slot) + first, &bits, rest < 64 ? rest : 64,
+                     mv_region_log_mask(slot->region));
+}
+
 void dirtylog_fetch(const struct slot_port *port, struct slot *slot)
 {
+    if (!port->get_dirty_log) {
+        return;
+    }
     struct kvm_dirty_log log = {.slot = slot->is.id, .dirty_bitmap = slot->log};
     if (port->get_dirty_log(port->opaque, &log) < 0) {
         dirtylog_mark_all(slot);

@@ -22,7 +22,7 @@ struct slot {
     struct mv_slot is;
     struct mv_region *region;
     uint64_t offset; /* in the region, of the slot's first byte */
-    uint64_t *log;   /* KVM_MEM_LOG_DIRTY_PAGES: a bit for each page; else NULL */
+    uint64_t *log;   /* KVM_MEM_LOG_DIRTY_PAGES, and vCPUs keep no rings: a bit for each page; else NULL */
 
     struct private_block *private; /* KVM_MEM_GUEST_MEMFD, in the tree: see private.h; else NULL */
     struct cds_list_head private_link;
@@ -34,11 +34,14 @@ static inline bool slot_is_logged(const struct slot *slot)
 }
 
 /* Have `log` as the flags say. @return 0 or -ENOMEM, never for a slot that is not logged */
-int dirtylog_follow_flags(struct slot *slot);
+int dirtylog_follow_flags(const struct slot_port *port, struct slot *slot);
 
-/* Mark what was written to the slot for whoever logs its region; all of it if the accelerator does not say. */
+/* Mark what was written to the slot for whoever logs its region; all of it if the accelerator does not say. Where
+ * vCPUs keep rings they have been emptied for that, and this does nothing. */
 void dirtylog_fetch(const struct slot_port *port, struct slot *slot);
 void dirtylog_mark_all(const struct slot *slot);
+/* Those of 64 pages of the slot from `first` on whose bit is set. */
+void dirtylog_mark(const struct slot *slot, uint64_t first, uint64_t bits);
 
 /* The marks of what `range` of the guest's addresses shows were taken: log it anew. */
 void dirtylog_clear(const struct slot_port *port, struct slot *slot, struct mv_range range);

@@ -61,12 +61,12 @@ static void look(struct oracle *o, uint64_t drop)
     mv_dirty_snapshot_free(snapshot);
 }
 
-static void open_oracle(struct oracle *o)
+static void open_oracle(struct oracle *o, struct mv_vm_options options)
 {
     struct mv_hold hold;
     struct mv_error err;
     memset(o, 0, sizeof *o);
-    rig_init(&o->rig, 1, scribble, sizeof scribble);
+    rig_init_with(&o->rig, options, 2, scribble, sizeof scribble);
     assert_int_equal(mv_space_hold(o->rig.memory, mv_gpa(0), RAM_BYTES, &hold), MV_OK);
     o->bytes = hold.bytes;
     mv_hold_release(&hold); /* the block outlives it */
@@ -85,15 +85,15 @@ static unsigned suspects(const struct oracle *o)
     return count;
 }
 
-static void test_no_page_is_missed(void **state)
+static void no_page_is_missed(const char *test, struct mv_vm_options options)
 {
-    (void)state;
-    need_kvm("test_no_page_is_missed");
+    need_kvm(test);
+    need_option(test, options);
     static struct oracle o;
     struct mv_stop stop;
-    open_oracle(&o);
+    open_oracle(&o, options);
+    mv_vm_startup_ipi(o.rig.vm, 1, CODE_GPA >> 12); /* both do the same */
     assert_int_equal(mv_vm_start(o.rig.vm, NULL), 0);
-    uint64_t calls = counter(o.rig.vm, MV_COUNTERS_SLOTS, "set_user_memory_region");
     for (unsigned epoch = 0; epoch < EPOCHS; epoch++) {
         uint32_t value = epoch + 1;
         assert_int_equal(
@@ -107,7 +107,6 @@ static void test_no_page_is_missed(void **state)
         sleep_us(500);
         look(&o, PAGES);
     }
-    (void)calls;
     mv_vm_stop(o.rig.vm, MV_STOP_REQUEST, 0, NULL);
     mv_vm_wait(o.rig.vm, &stop);
     look(&o, PAGES);
@@ -122,14 +121,33 @@ static void test_no_page_is_missed(void **state)
     rig_finish(&o.rig);
 }
 
-/* The oracle can tell: a mark that is dropped on purpose is found. */
-static void test_the_oracle_finds_a_dropped_mark(void **state)
+static void test_no_page_is_missed(void **state)
 {
     (void)state;
-    need_kvm("test_the_oracle_finds_a_dropped_mark");
+    no_page_is_missed("test_no_page_is_missed", (struct mv_vm_options){0});
+}
+
+static void test_no_page_is_missed_from_a_full_bitmap(void **state)
+{
+    (void)state;
+    no_page_is_missed("test_no_page_is_missed_from_a_full_bitmap",
+                      (struct mv_vm_options){.dirty_initially_set = true});
+}
+
+static void test_no_page_is_missed_in_a_ring(void **state)
+{
+    (void)state;
+    no_page_is_missed("test_no_page_is_missed_in_a_ring", (struct mv_vm_options){.dirty_ring_entries = 1024});
+}
+
+/* The oracle can tell: a mark that is dropped on purpose is found. */
+static void the_oracle_finds_a_dropped_mark(const char *test, struct mv_vm_options options)
+{
+    need_kvm(test);
+    need_option(test, options);
     static struct oracle o;
     struct mv_stop stop;
-    open_oracle(&o);
+    open_oracle(&o, options);
     assert_int_equal(mv_vm_start(o.rig.vm, NULL), 0);
     sleep_us(20000);
     mv_vm_stop(o.rig.vm, MV_STOP_REQUEST, 0, NULL);
@@ -141,6 +159,19 @@ static void test_the_oracle_finds_a_dropped_mark(void **state)
     look(&o, PAGES);
     assert_int_equal(o.missed, 1);
     rig_finish(&o.rig);
+}
+
+static void test_the_oracle_finds_a_dropped_mark(void **state)
+{
+    (void)state;
+    the_oracle_finds_a_dropped_mark("test_the_oracle_finds_a_dropped_mark", (struct mv_vm_options){0});
+}
+
+static void test_the_oracle_finds_a_dropped_mark_of_a_ring(void **state)
+{
+    (void)state;
+    the_oracle_finds_a_dropped_mark("test_the_oracle_finds_a_dropped_mark_of_a_ring",
+                                    (struct mv_vm_options){.dirty_ring_entries = 1024});
 }
 
 /* One call for each slot that begins to be logged, and one when it ends. */
@@ -172,7 +203,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_page_is_missed),
+        cmocka_unit_test(test_no_page_is_missed_from_a_full_bitmap),
+        cmocka_unit_test(test_no_page_is_missed_in_a_ring),
         cmocka_unit_test(test_the_oracle_finds_a_dropped_mark),
+        cmocka_unit_test(test_the_oracle_finds_a_dropped_mark_of_a_ring),
         cmocka_unit_test(test_a_log_is_one_call),
     };
     return cmocka_run_group_tests_name("dirtylog", tests, NULL, NULL);

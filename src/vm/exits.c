@@ -245,6 +245,7 @@ void exit_handle(struct mv_vcpu *vcpu, int rc)
     case KVM_EXIT_HLT: handle_halt(vcpu); break;
     case KVM_EXIT_HYPERCALL: convert_on_hypercall(vcpu); break;
     case KVM_EXIT_MEMORY_FAULT: handle_memory_fault(vcpu); break;
+    case KVM_EXIT_DIRTY_RING_FULL: dirtyring_full(vcpu); break;
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN: break; /* nothing to do: back into the guest */
     case KVM_EXIT_SHUTDOWN: stop_at_rip(vcpu, MV_STOP_SHUTDOWN, 0, "triple fault (shutdown)"); break;

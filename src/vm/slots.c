@@ -36,7 +36,8 @@ struct slot_table {
 
     uint32_t *free_ids; /* a stack: the id given back last is used first */
     size_t free_count;
-    uint32_t next_id; /* never used so far */
+    uint32_t next_id;    /* never used so far */
+    struct slot **by_id; /* for a port that reaps; else NULL. Control lock */
 
     struct private_blocks privates;
 
@@ -86,7 +87,11 @@ struct slot_table *slots_create(const struct slot_port *port, const struct slot_
     table->port = *port;
     table->limits = *limits;
     table->free_ids = calloc(limits->max_slots ? limits->max_slots : 1, sizeof *table->free_ids);
-    if (!table->free_ids) {
+    if (port->reap) {
+        table->by_id = calloc(limits->max_slots ? limits->max_slots : 1, sizeof(struct slot *));
+    }
+    if (!table->free_ids || (port->reap && !table->by_id)) {
+        free(table->free_ids);
         free(table);
         return NULL;
     }
@@ -106,6 +111,7 @@ void slots_destroy(struct slot_table *table)
         tdestroy(table->tree, free_slot);
         pthread_mutex_destroy(&table->lock);
         free(table->free_ids);
+        free(table->by_id);
         private_finish(&table->privates);
         plan_finish(&table->removals);
         plan_finish(&table->additions);
@@ -122,7 +128,8 @@ static uint32_t flags_of(const struct slot_table *table, const struct mv_section
     if (!section->writable) {
         return guest_memfd | KVM_MEM_READONLY; /* and nothing to log */
     }
-    return guest_memfd | (log_mask != 0 && table->port.get_dirty_log ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+    return guest_memfd |
+           (log_mask != 0 && (table->port.get_dirty_log || table->port.reap) ? KVM_MEM_LOG_DIRTY_PAGES : 0);
 }
 
 /* The slots that a section makes, as one; false when it makes none. */
@@ -247,17 +254,20 @@ static int remove_slot(struct slot_table *table, struct slot *slot)
     table->used--;
     pthread_mutex_unlock(&table->lock);
     table->free_ids[table->free_count++] = node->is.id;
+    if (table->by_id) {
+        table->by_id[node->is.id] = NULL;
+    }
     free_slot(node);
     return 0;
 }
 
-static struct slot *new_slot(const struct slot *as)
+static struct slot *new_slot(const struct slot_table *table, const struct slot *as)
 {
     struct slot *node = malloc(sizeof *node);
     if (node) {
         *node = *as;
         node->log = NULL;
-        if (dirtylog_follow_flags(node) < 0) {
+        if (dirtylog_follow_flags(&table->port, node) < 0) {
             free(node);
             node = NULL;
         }
@@ -269,7 +279,7 @@ static struct slot *new_slot(const struct slot *as)
 static int add_slot(struct slot_table *table, struct slot *slot, struct mv_error *ret_why)
 {
     slot->is.id = table->free_count > 0 ? table->free_ids[table->free_count - 1] : table->next_id;
-    struct slot *node = new_slot(slot);
+    struct slot *node = new_slot(table, slot);
     if (!node) {
         return -ENOMEM;
     }
@@ -298,12 +308,17 @@ static int add_slot(struct slot_table *table, struct slot *slot, struct mv_error
     pthread_mutex_unlock(&table->lock);
     if (rc < 0) {
         free_slot(node);
-    } else if (table->free_count > 0) {
+        return rc;
+    }
+    if (table->free_count > 0) {
         table->free_count--;
     } else {
         table->next_id++;
     }
-    return rc;
+    if (table->by_id) {
+        table->by_id[node->is.id] = node;
+    }
+    return 0;
 }
 
 /* Exchange flags and region of a slot that is there for those of `slot`, which gets the former ones. */
@@ -320,7 +335,7 @@ static int change_slot(struct slot_table *table, struct slot *slot)
     changed.offset = slot->offset;
     int rc = 0;
     if (slot_is_logged(&changed)) {
-        rc = dirtylog_follow_flags(&changed); /* before: it may fail */
+        rc = dirtylog_follow_flags(&table->port, &changed); /* before: it may fail */
     } else if (slot_is_logged(node) && node->region != changed.region) {
         dirtylog_fetch(&table->port, node); /* the former region's log ends with its time here */
     }
@@ -337,7 +352,7 @@ static int change_slot(struct slot_table *table, struct slot *slot)
     pthread_mutex_lock(&table->lock);
     *node = changed;
     pthread_mutex_unlock(&table->lock);
-    return dirtylog_follow_flags(node);
+    return dirtylog_follow_flags(&table->port, node);
 }
 
 static void forget_plan(struct slot_table *table)
@@ -372,6 +387,18 @@ static void take_back(struct slot_table *table)
         struct mv_error ignored;
         (void)add_slot(table, &table->removals.slots[--table->removed], &ignored);
     }
+}
+
+/* Whether a log ends for a slot that goes, or for the region that it was of. */
+static bool ends_logs(const struct slot_table *table)
+{
+    for (size_t i = 0; i < table->changes.count; i++) {
+        struct slot **found = tfind(&table->changes.slots[i], &table->tree, compare_gpa);
+        if (found && slot_is_logged(*found) && (*found)->region != table->changes.slots[i].region) {
+            return true;
+        }
+    }
+    return table->removals.count > 0;
 }
 
 static int carry_out(struct slot_table *table, struct mv_error *err)
@@ -477,6 +504,62 @@ static void log_clear(void *opaque, const struct mv_section *section)
     each_logged_slot(opaque, section, dirtylog_clear);
 }
 
+static void log_sync_global(void *opaque, bool last)
+{
+    struct slot_table *table = opaque;
+    (void)last;
+    table->port.reap(table->port.opaque);
+}
+
+static void fetch_node(const void *node, VISIT visit, void *opaque)
+{
+    struct slot_table *table = opaque;
+    struct slot *slot = *(struct slot *const *)node;
+    if ((visit == postorder || visit == leaf) && slot_is_logged(slot)) {
+        dirtylog_fetch(&table->port, slot);
+    }
+}
+
+void slots_sync(struct slot_table *table)
+{
+    if (table->port.reap) {
+        table->port.reap(table->port.opaque);
+    } else {
+        twalk_r(table->tree, fetch_node, table);
+    }
+}
+
+void slots_mark(struct slot_table *table, uint32_t id, uint64_t first, uint64_t bits)
+{
+    if (id < table->limits.max_slots && table->by_id[id]) {
+        dirtylog_mark(table->by_id[id], first, bits);
+    }
+}
+
+void slots_mark_all(struct slot_table *table)
+{
+    for (uint32_t id = 0; id < table->next_id; id++) {
+        if (table->by_id[id] && slot_is_logged(table->by_id[id])) {
+            dirtylog_mark_all(table->by_id[id]);
+        }
+    }
+}
+
+int slots_log_anew(struct slot_table *table)
+{
+    int rc = 0;
+    slots_mark_all(table);
+    for (uint32_t id = 0; rc == 0 && id < table->next_id; id++) {
+        if (table->by_id[id] && slot_is_logged(table->by_id[id])) {
+            struct slot off = *table->by_id[id];
+            off.is.flags &= ~(uint32_t)KVM_MEM_LOG_DIRTY_PAGES;
+            rc = call(table, &off, off.is.size_bytes);
+            rc = rc < 0 ? rc : call(table, table->by_id[id], off.is.size_bytes);
+        }
+    }
+    return rc;
+}
+
 static void describe(void *opaque, void (*print)(void *print_opaque, const char *line), void *print_opaque)
 {
     struct slot_table *table = opaque;
@@ -507,6 +590,9 @@ static int prepare(void *opaque, struct mv_error *err)
     if (table->removals.count + table->additions.count > 0) {
         table->holding = true;
         table->port.hold_vcpus(table->port.opaque);
+    }
+    if (table->port.reap && ends_logs(table)) {
+        table->port.reap(table->port.opaque); /* what is in the rings goes by numbers of slots */
     }
     int rc = carry_out(table, err);
     if (rc < 0) {
@@ -540,6 +626,18 @@ const struct mv_listener_ops slots_listener_ops = {
     .log_stop = log_stop,
     .log_sync = log_sync,
     .log_clear = log_clear,
+    .describe = describe,
+    .prepare = prepare,
+    .commit = commit,
+    .abort = abort_commit,
+};
+
+const struct mv_listener_ops slots_ring_listener_ops = {
+    .region_del = region_del,
+    .region_add = region_add,
+    .log_start = log_start,
+    .log_stop = log_stop,
+    .log_sync_global = log_sync_global,
     .describe = describe,
     .prepare = prepare,
     .commit = commit,

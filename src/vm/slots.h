@@ -33,6 +33,8 @@ struct slot_port {
                             uint64_t offset_bytes);
     /* KVM_SET_MEMORY_ATTRIBUTES. NULL: no page can be private. */
     int (*set_attributes)(void *opaque, uint64_t gpa, uint64_t size_bytes, uint64_t attributes);
+    /* Instead of both, where vCPUs keep rings: have all that guests wrote marked, by slots_mark(). */
+    void (*reap)(void *opaque);
 };
 
 struct slot_limits {
@@ -56,6 +58,18 @@ void slots_destroy(struct slot_table *table);
 
 /* To be registered with the table as opaque. */
 extern const struct mv_listener_ops slots_listener_ops;
+extern const struct mv_listener_ops slots_ring_listener_ops; /* for a port that reaps */
+
+/* The guest wrote those of 64 pages of a slot, from `first` on, whose bit is set; or any of what is logged. Under
+ * the machine's control lock. A slot that is not there is passed over. */
+void slots_mark(struct slot_table *table, uint32_t id, uint64_t first, uint64_t bits);
+void slots_mark_all(struct slot_table *table);
+/* The same, and have the accelerator begin anew to log what is logged. While no vCPU is in the guest. @return 0 or
+ * -errno: what is logged then is not known */
+int slots_log_anew(struct slot_table *table);
+
+/* Mark all that guests wrote. Under the machine's control lock. */
+void slots_sync(struct slot_table *table);
 
 /* Any thread. */
 size_t slots_copy(struct slot_table *table, struct mv_slot *ret, size_t capacity);

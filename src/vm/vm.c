@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "base/error.h"
 #include "base/os.h"
 #include "machine/dirty.h"
+#include "machine/machine.h"
 #include "machine/space.h"
 #include "vm/coalesced.h"
 #include "vm/gate.h"
@@ -59,6 +61,11 @@ static int port_set_attributes(void *opaque, uint64_t gpa, uint64_t size_bytes, 
     return vm->ops->set_attributes(vm->accel, gpa, size_bytes, attributes);
 }
 
+static void port_reap(void *opaque)
+{
+    dirtyring_reap(opaque);
+}
+
 static void port_hold_vcpus(void *opaque)
 {
     gate_close(opaque);
@@ -71,13 +78,16 @@ static void port_release_vcpus(void *opaque)
 
 static int give_memory(struct mv_vm *vm, struct mv_error *err)
 {
+    const bool rings = vm->options.dirty_ring_entries != 0;
+    const bool manual = !rings && vm->ops->dirty_log_is_manual(vm->accel);
     struct slot_port port = {
         .opaque = vm,
         .set_slot = port_set_slot,
         .hold_vcpus = port_hold_vcpus,
         .release_vcpus = port_release_vcpus,
-        .get_dirty_log = port_get_dirty_log,
-        .clear_dirty_log = vm->ops->dirty_log_is_manual(vm->accel) ? port_clear_dirty_log : NULL,
+        .get_dirty_log = rings ? NULL : port_get_dirty_log,
+        .clear_dirty_log = manual ? port_clear_dirty_log : NULL,
+        .reap = rings ? port_reap : NULL,
     };
     if (vm->ops->has_guest_memfds(vm->accel)) {
         port.create_guest_memfd = port_create_guest_memfd;
@@ -99,8 +109,8 @@ static int give_memory(struct mv_vm *vm, struct mv_error *err)
     if (!vm->slots) {
         return error_set(err, -ENOMEM, "no-memory", "slots", "slots: out of memory");
     }
-    return mv_listener_create(vm->options.memory, &slots_listener_ops, vm->slots, SLOT_LISTENER_PRIORITY,
-                              &vm->listener, err);
+    return mv_listener_create(vm->options.memory, rings ? &slots_ring_listener_ops : &slots_listener_ops,
+                              vm->slots, SLOT_LISTENER_PRIORITY, &vm->listener, err);
 }
 
 /* What is done in the kernel instead of calling handlers. */
@@ -139,7 +149,29 @@ static int check_options(const struct mv_vm_options *options, const struct accel
     if (options->kick_signal < 0 || options->kick_signal > SIGRTMAX) {
         return error_set(err, -EINVAL, "bad-signal", name, "VM: %d is no signal", options->kick_signal);
     }
+    const uint32_t entries = options->dirty_ring_entries;
+    if ((entries & (entries - 1)) != 0 || (entries != 0 && options->dirty_initially_set)) {
+        return error_set(err, -EINVAL, "bad-ring", name,
+                         "VM: dirty rings of %" PRIu32 " entries%s: it must be a power of two%s", entries,
+                         options->dirty_initially_set ? " that are full of dirty pages at first" : "",
+                         options->dirty_initially_set ? ", and only bitmaps can be that" : "");
+    }
     return 0;
+}
+
+/* What is asked of the accelerator itself. */
+static int make_accel(struct mv_vm *vm, struct mv_error *err)
+{
+    const struct accel_vm_options options = {
+        .private_pages = vm->options.private_pages,
+        .dirty_ring_entries = vm->options.dirty_ring_entries,
+        .dirty_initially_set = vm->options.dirty_initially_set,
+    };
+    int rc = dirtyring_init(vm);
+    if (rc < 0) {
+        return error_set(err, rc, "no-memory", "vm", "VM: out of memory");
+    }
+    return vm->ops->vm_create(&options, &vm->accel, err);
 }
 
 int mv_vm_create(const struct mv_vm_options *options, struct mv_vm **ret, struct mv_error *err)
@@ -164,8 +196,7 @@ int mv_vm_create(const struct mv_vm_options *options, struct mv_vm **ret, struct
     if (rc < 0) {
         error_host(err, rc, "vm", "VM: signal %d cannot be used", vm->options.kick_signal);
     } else {
-        struct accel_vm_options how = {.private_pages = options->private_pages};
-        rc = ops->vm_create(&how, &vm->accel, err);
+        rc = make_accel(vm, err);
     }
     if (rc == 0) {
         rc = give_memory(vm, err);
@@ -181,6 +212,16 @@ int mv_vm_create(const struct mv_vm_options *options, struct mv_vm **ret, struct
     return 0;
 }
 
+/* Their logs go with them: what guests wrote is marked before. */
+static void end_slots(struct mv_vm *vm)
+{
+    struct mv_machine *machine = vm->options.memory->machine;
+    machine_lock(machine);
+    slots_sync(vm->slots);
+    slots_end(vm->slots);
+    machine_unlock(machine);
+}
+
 void mv_vm_destroy(struct mv_vm *vm)
 {
     if (!vm) {
@@ -189,15 +230,17 @@ void mv_vm_destroy(struct mv_vm *vm)
     struct mv_stop ignored;
     mv_vm_stop(vm, MV_STOP_REQUEST, 0, "the VM is destroyed");
     mv_vm_wait(vm, &ignored);
+    dirtyring_end(vm);
     coalesced_end(vm);
     mv_listener_destroy(vm->io_zones);
     mv_listener_destroy(vm->memory_zones);
     mv_listener_destroy(vm->io_events);
     mv_listener_destroy(vm->memory_events);
     if (vm->listener) {
-        slots_end(vm->slots);
+        end_slots(vm);
         mv_listener_destroy(vm->listener);
     }
+    dirtyring_finish(vm);
     slots_destroy(vm->slots);
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
         vcpu_destroy(vm->vcpus[i]);
@@ -236,6 +279,8 @@ int mv_vm_add_vcpu(struct mv_vm *vm, struct mv_vcpu **ret, struct mv_error *err)
     if (rc < 0) {
         return rc;
     }
+    const struct accel_dirty_ring ring = vm->ops->dirty_ring(vcpu->accel);
+    vcpu->ring = (struct dirty_ring){.entries = ring.entries, .count = ring.count};
     pthread_mutex_lock(&vm->lock); /* a commit in another thread may be closing the gate */
     vm->vcpus[vm->vcpu_count++] = vcpu;
     pthread_mutex_unlock(&vm->lock);
@@ -283,6 +328,7 @@ int mv_vm_start(struct mv_vm *vm, struct mv_error *err)
     vm->phase = VM_STARTED;
     sigset_t before;
     gate_block_signals(&before);
+    rc = dirtyring_start(vm);
     for (unsigned i = 0; i < vm->vcpu_count && rc == 0; i++) {
         rc = -pthread_create(&vm->vcpus[i]->thread, NULL, vcpu_thread, vm->vcpus[i]);
         vm->vcpus[i]->has_thread = rc == 0;
@@ -294,8 +340,8 @@ int mv_vm_start(struct mv_vm *vm, struct mv_error *err)
     pthread_mutex_unlock(&vm->lock);
     if (rc < 0) {
         struct mv_stop ignored;
-        error_host(err, rc, "vm", "VM: a vCPU thread cannot be made");
-        mv_vm_stop(vm, MV_STOP_HOST_ERROR, rc, "a vCPU thread could not be made");
+        error_host(err, rc, "vm", "VM: a thread of it cannot be made");
+        mv_vm_stop(vm, MV_STOP_HOST_ERROR, rc, "a thread of it could not be made");
         mv_vm_wait(vm, &ignored);
     }
     return rc;

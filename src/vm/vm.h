@@ -15,6 +15,7 @@
 
 #include "accel/accel.h"
 #include "machine/coalesced.h"
+#include "vm/dirtyring.h"
 #include "vm/slots.h"
 
 #define VM_VCPUS_MAX 254 /* what an 8-bit APIC id can name, less the broadcast address */
@@ -49,6 +50,7 @@ struct mv_vcpu {
     bool futile_fault; /* own thread: the last memory fault that nothing was converted for; see convert.c */
     uint64_t futile_gpa;
     uint64_t futile_conversions;
+    struct dirty_ring ring; /* control lock */
 
     atomic_uint requests; /* of enum vcpu_request; set under `lock` */
 
@@ -73,6 +75,7 @@ struct mv_vm {
     struct accel_vm *accel;
     struct mv_listener *listener; /* feeds `slots` */
     struct slot_table *slots;
+    struct dirty_reaper reaper;
     struct mv_listener *memory_zones; /* gathered writes */
     struct mv_listener *io_zones;
     struct kvm_coalesced_mmio_ring *ring; /* or NULL */

@@ -87,7 +87,9 @@ static inline struct mv_region *make_page(struct rig *rig, const char *name, uin
     return region;
 }
 
-static inline void rig_init(struct rig *rig, unsigned vcpus, const void *code, size_t size)
+/* `options` besides those that every VM of a rig has. */
+static inline void rig_init_with(struct rig *rig, struct mv_vm_options options, unsigned vcpus, const void *code,
+                                 size_t size)
 {
     struct mv_error err;
     memset(rig, 0, sizeof *rig);
@@ -107,9 +109,10 @@ static inline void rig_init(struct rig *rig, unsigned vcpus, const void *code, s
     must(mv_space_create(rig->machine, "memory", rig->root, &rig->memory, &err), &err);
     must(mv_space_create(rig->machine, "I/O", rig->ports, &rig->io, &err), &err);
     assert_int_equal(mv_space_write(rig->memory, mv_gpa(CODE_GPA), code, size, MV_ATTRS_NONE), MV_OK);
-    must(mv_vm_create(&(struct mv_vm_options){.accel = "kvm", .memory = rig->memory, .io = rig->io}, &rig->vm,
-                      &err),
-         &err);
+    options.accel = "kvm";
+    options.memory = rig->memory;
+    options.io = rig->io;
+    must(mv_vm_create(&options, &rig->vm, &err), &err);
     for (unsigned i = 0; i < vcpus; i++) {
         must(mv_vm_add_vcpu(rig->vm, NULL, &err), &err);
     }
@@ -121,6 +124,11 @@ static inline void rig_init(struct rig *rig, unsigned vcpus, const void *code, s
     sregs.cs.base = 0;
     must(mv_vcpu_set_sregs(bsp, &sregs, &err), &err);
     must(mv_vcpu_set_regs(bsp, &regs, &err), &err);
+}
+
+static inline void rig_init(struct rig *rig, unsigned vcpus, const void *code, size_t size)
+{
+    rig_init_with(rig, (struct mv_vm_options){0}, vcpus, code, size);
 }
 
 static inline void rig_finish(struct rig *rig)
@@ -145,6 +153,29 @@ static inline void need_kvm(const char *test)
         skip();
     }
     alarm(120); /* a missed stop would hang: better to die of it */
+}
+
+/* What not every host has. */
+static inline void need_option(const char *test, struct mv_vm_options options)
+{
+    struct rig rig = {0};
+    struct mv_vm *vm = NULL;
+    struct mv_error err;
+    assert_int_equal(mv_machine_create(&rig.machine, NULL), 0);
+    rig.root = make(&rig, (struct mv_region_options){.name = "root", .size_bytes = MV_SIZE_2_64});
+    assert_int_equal(mv_space_create(rig.machine, "memory", rig.root, &rig.memory, NULL), 0);
+    options.accel = "kvm";
+    options.memory = options.io = rig.memory;
+    int rc = mv_vm_create(&options, &vm, &err);
+    mv_vm_destroy(vm);
+    mv_space_destroy(rig.memory);
+    mv_region_put(rig.root);
+    mv_machine_destroy(rig.machine);
+    if (rc == -ENOTSUP) {
+        print_message("# SKIP %s: %s\n", test, err.text);
+        skip();
+    }
+    must(rc, &err);
 }
 
 static inline uint64_t counter(struct mv_vm *vm, enum mv_counter_set set, const char *name)

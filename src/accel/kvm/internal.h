@@ -20,7 +20,8 @@ struct accel_vm {
     unsigned max_slots;
     bool readonly_slots;
     bool manual_dirty_log;
-    unsigned coalesced_page; /* of the run area; 0: none */
+    uint32_t dirty_ring_entries; /* 0: no rings */
+    unsigned coalesced_page;     /* of the run area; 0: none */
     bool coalesced_pio;
     bool guest_memfds;
     uint64_t attributes; /* that KVM_SET_MEMORY_ATTRIBUTES takes */
@@ -35,6 +36,7 @@ struct accel_vcpu {
     struct accel_vm *vm;
     int vcpu_fd;
     struct kvm_run *run;
+    struct kvm_dirty_gfn *dirty_ring; /* or NULL */
     struct kvm_stats stats;
 };
 

@@ -137,6 +137,17 @@ static int clear_dirty_log(struct accel_vm *vm, const struct kvm_clear_dirty_log
     return result_of(ioctl(vm->vm_fd, KVM_CLEAR_DIRTY_LOG, log));
 }
 
+static int reset_dirty_rings(struct accel_vm *vm)
+{
+    int count = ioctl(vm->vm_fd, KVM_RESET_DIRTY_RINGS, 0UL);
+    return count < 0 ? error_errno() : count;
+}
+
+static struct accel_dirty_ring dirty_ring(struct accel_vcpu *vcpu)
+{
+    return (struct accel_dirty_ring){vcpu->dirty_ring, vcpu->dirty_ring ? vcpu->vm->dirty_ring_entries : 0};
+}
+
 static bool dirty_log_is_manual(const struct accel_vm *vm)
 {
     return vm->manual_dirty_log;
@@ -229,6 +240,8 @@ const struct accel accel_kvm = {
     .get_dirty_log = get_dirty_log,
     .clear_dirty_log = clear_dirty_log,
     .dirty_log_is_manual = dirty_log_is_manual,
+    .reset_dirty_rings = reset_dirty_rings,
+    .dirty_ring = dirty_ring,
     .ioeventfd = ioeventfd,
     .coalesce = coalesce,
     .coalesced_ring = coalesced_ring,

@@ -8,6 +8,26 @@
 #include "accel/kvm/cpuid.h"
 #include "accel/kvm/internal.h"
 #include "base/error.h"
+#include "base/os.h"
+
+static size_t ring_bytes(const struct accel_vm *vm)
+{
+    return vm->dirty_ring_entries * sizeof(struct kvm_dirty_gfn);
+}
+
+static int map_dirty_ring(struct accel_vcpu *vcpu, unsigned index, struct mv_error *err)
+{
+    off_t at = (off_t)(KVM_DIRTY_LOG_PAGE_OFFSET * os_page_size());
+    if (vcpu->vm->dirty_ring_entries == 0) {
+        return 0;
+    }
+    void *ring = mmap(NULL, ring_bytes(vcpu->vm), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->vcpu_fd, at);
+    if (ring == MAP_FAILED) {
+        return error_host(err, error_errno(), "/dev/kvm", "vCPU %u: its dirty ring cannot be mapped", index);
+    }
+    vcpu->dirty_ring = ring;
+    return 0;
+}
 
 static int fill(struct accel_vcpu *vcpu, unsigned index, struct mv_error *err)
 {
@@ -21,7 +41,11 @@ static int fill(struct accel_vcpu *vcpu, unsigned index, struct mv_error *err)
         return error_host(err, error_errno(), "/dev/kvm", "vCPU %u: its run area cannot be mapped", index);
     }
     vcpu->run = area;
-    int rc = kvm_stats_open(&vcpu->stats, vcpu->vcpu_fd);
+    int rc = map_dirty_ring(vcpu, index, err);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = kvm_stats_open(&vcpu->stats, vcpu->vcpu_fd);
     if (rc < 0) {
         return error_host(err, rc, "/dev/kvm", "vCPU %u: its statistics cannot be had", index);
     }
@@ -49,6 +73,9 @@ void kvm_vcpu_destroy(struct accel_vcpu *vcpu)
     kvm_stats_close(&vcpu->stats);
     if (vcpu->run) {
         munmap(vcpu->run, vcpu->vm->run_size);
+    }
+    if (vcpu->dirty_ring) {
+        munmap(vcpu->dirty_ring, ring_bytes(vcpu->vm));
     }
     if (vcpu->vcpu_fd >= 0) {
         close(vcpu->vcpu_fd);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -31,14 +32,50 @@ static int reserve_pages(const struct accel_vm *vm, struct mv_error *err)
 }
 
 /* With it the log is cleared when somebody takes it, page by page, and not for all that was asked for. */
-static bool enable_manual_dirty_log(const struct accel_vm *vm)
+static bool enable_manual_dirty_log(const struct accel_vm *vm, unsigned flags)
 {
     struct kvm_enable_cap cap = {
         .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
-        .args = {KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE},
+        .args = {flags},
     };
-    return (kvm_capability(vm->kvm_fd, cap.cap) & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) != 0 &&
+    return ((unsigned)kvm_capability(vm->kvm_fd, cap.cap) & flags) == flags &&
            ioctl(vm->vm_fd, KVM_ENABLE_CAP, &cap) == 0;
+}
+
+static int choose_bitmaps(struct accel_vm *vm, const struct accel_vm_options *options, struct mv_error *err)
+{
+    if (!options->dirty_initially_set) {
+        vm->manual_dirty_log = enable_manual_dirty_log(vm, KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
+        return 0;
+    }
+    vm->manual_dirty_log =
+        enable_manual_dirty_log(vm, KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET);
+    return vm->manual_dirty_log ? 0
+                                : error_set(err, -ENOTSUP, "missing-capability", "/dev/kvm",
+                                            "/dev/kvm: it lacks KVM_DIRTY_LOG_INITIALLY_SET");
+}
+
+/* The second one promises the order of loads and stores that we rely on; on x86 both do. */
+static int choose_rings(struct accel_vm *vm, const struct accel_vm_options *options, struct mv_error *err)
+{
+    struct kvm_enable_cap cap = {.cap = KVM_CAP_DIRTY_LOG_RING_ACQ_REL};
+    uint64_t bytes = options->dirty_ring_entries * (uint64_t)sizeof(struct kvm_dirty_gfn);
+    int most = kvm_capability(vm->kvm_fd, cap.cap);
+    if (most == 0) {
+        cap.cap = KVM_CAP_DIRTY_LOG_RING;
+        most = kvm_capability(vm->kvm_fd, cap.cap);
+    }
+    if (most == 0) {
+        return error_set(err, -ENOTSUP, "missing-capability", "/dev/kvm", "/dev/kvm: it lacks dirty rings");
+    }
+    cap.args[0] = bytes;
+    if (bytes > (uint64_t)most || ioctl(vm->vm_fd, KVM_ENABLE_CAP, &cap) < 0) {
+        return error_set(err, -EINVAL, "bad-ring", "/dev/kvm",
+                         "/dev/kvm: dirty rings of %" PRIu32 " entries are too small or too large (at most %zu)",
+                         options->dirty_ring_entries, (size_t)most / sizeof(struct kvm_dirty_gfn));
+    }
+    vm->dirty_ring_entries = options->dirty_ring_entries;
+    return 0;
 }
 
 static int create(struct accel_vm *vm, const struct accel_vm_options *options, struct mv_error *err)
@@ -79,7 +116,10 @@ static int fill(struct accel_vm *vm, const struct accel_vm_options *options, str
     vm->coalesced_pio = kvm_capability(vm->kvm_fd, KVM_CAP_COALESCED_PIO) != 0;
     vm->ioeventfds = kvm_capability(vm->kvm_fd, KVM_CAP_IOEVENTFD) != 0;
     vm->ioeventfds_any_length = kvm_capability(vm->kvm_fd, KVM_CAP_IOEVENTFD_ANY_LENGTH) != 0;
-    vm->manual_dirty_log = enable_manual_dirty_log(vm);
+    rc = options->dirty_ring_entries ? choose_rings(vm, options, err) : choose_bitmaps(vm, options, err);
+    if (rc < 0) {
+        return rc;
+    }
     kvm_private_ask(vm);
     rc = kvm_stats_open(&vm->stats, vm->vm_fd);
     if (rc < 0) {
