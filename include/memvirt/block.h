@@ -67,7 +67,8 @@ struct mv_block_options {
     enum mv_block_kind kind; /**< default: anonymous */
     uint64_t size_bytes;     /**< at least 1; rounded up to the block's page size */
     uint64_t max_size_bytes; /**< what mv_block_resize() may make of it; 0: the size, and it stays that */
-    /** Called by mv_block_resize() in its thread, inside the control lock: it may edit the tree. May be NULL. */
+    /** Called by mv_block_resize() in its thread, inside the control lock: it may edit the tree. If a region
+     * follows the block, it has its new size already. May be NULL. */
     void (*resized)(void *opaque, struct mv_block *block, uint64_t size_bytes);
     void *resized_opaque;
 
@@ -178,9 +179,13 @@ MV_API int mv_block_usage(const struct mv_block *block, struct mv_block_usage *r
 /**
  * Change how much of a block is in use, within its maximum. The mapping stays as it is. If the size that results
  * after rounding is the one it has, the call succeeds for any block, and `resized` is called only if the size
- * before rounding differs. Otherwise notifiers are told, the size is set, and `resized` is called. Takes the
- * control lock, so it may be part of a transaction, but a transaction that fails does not take it back.
- * @return 0; -EINVAL: "bad-size" (0), "not-resizeable", "too-large"; -EBUSY: in a listener
+ * before rounding differs. Otherwise notifiers are told, the size is set, all that is in use is dirty for every
+ * client, and `resized` is called.
+ *
+ * A region that follows the block (mv_region_options.follow_block) gets the size before rounding, in a transaction
+ * or as part of the one that is open; if that fails, the block too has the size that it had, and notifiers are
+ * told so. Without such a region this may be part of a transaction, but one that fails does not take it back.
+ * @return 0; -EINVAL: "bad-size" (0), "not-resizeable", "too-large"; -EBUSY: in a listener; what the commit says
  */
 MV_API int mv_block_resize(struct mv_block *block, uint64_t size_bytes, struct mv_error *err);
 

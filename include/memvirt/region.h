@@ -76,6 +76,12 @@ struct mv_region_options {
 
     struct mv_block *block;      /**< RAM, ROM, ROM and RAM device: the bytes; the region takes a reference */
     uint64_t block_offset_bytes; /**< where in the block; a multiple of the host's page size */
+    /**
+     * The region shows all of its block, whatever its size: mv_block_resize() resizes both (QEMU's
+     * memory_region_init_resizeable_ram). Then `size_bytes` and the offset are 0. A block has one such
+     * region at most, besides others, until that is gone: views of before may keep it for a moment.
+     */
+    bool follow_block;
 
     /** MMIO, ROM device: must stay valid until `release` was called. MMIO without them is a reservation. */
     const struct mv_mmio_ops *ops;
@@ -104,7 +110,8 @@ struct mv_region_options {
 /**
  * Make a region, in no container, enabled.
  * @param[out] ret  the region, with one reference that is the caller's
- * @return 0; -EINVAL (reason "bad-region": a field that its kind does not have or that is out of range); -ENOMEM
+ * @return 0; -EINVAL (reason "bad-region": a field that its kind does not have or that is out of range); -EBUSY
+ *         ("followed": another region follows the block); -ENOMEM
  */
 MV_API int mv_region_create(struct mv_machine *machine, const struct mv_region_options *options,
                             struct mv_region **ret, struct mv_error *err);
@@ -146,7 +153,8 @@ MV_API int mv_region_set_enabled(struct mv_region *region, bool enabled, struct 
 /** Move a region within its container; it becomes the last added among its equals. @return 0; -ENOENT; ... */
 MV_API int mv_region_set_address(struct mv_region *region, uint64_t offset, struct mv_error *err);
 
-/** Resize a container, MMIO region or alias; RAM and ROM within their block. @return 0; -EINVAL; ... */
+/** Resize a container, MMIO region or alias; RAM and ROM within their block, unless they follow it. @return 0;
+ * -EINVAL; ... */
 MV_API int mv_region_set_size(struct mv_region *region, uint64_t size_bytes, struct mv_error *err);
 
 /** Let guest writes to RAM through, or refuse them. A ROM stays one. */

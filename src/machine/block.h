@@ -25,6 +25,7 @@
 #include "base/itree.h"
 #include "machine/dirty_map.h"
 
+struct mv_region;
 struct privacy;
 
 /* Immutable but for what says otherwise. */
@@ -36,6 +37,7 @@ struct mv_block {
     enum mv_block_kind kind;
     _Atomic uint64_t size_bytes; /* in use; a multiple of the page size; written under the control lock */
     uint64_t exact_size_bytes;   /* before rounding; under the control lock */
+    struct mv_region *follower;  /* whose size is exact_size_bytes, or NULL; borrowed; under the control lock */
     uint64_t max_size_bytes;     /* mapped; a multiple of the page size */
     uint64_t page_size_bytes;
     unsigned char *host;
@@ -107,6 +109,10 @@ int block_check_discard(const struct mv_block *block, struct mv_error *err);
 int block_claim_discard(const struct mv_block *block, struct mv_error *err);
 /* mv_block_discard() without the question who may; checks the range. */
 int block_discard(struct mv_block *block, uint64_t offset, uint64_t length, struct mv_error *err);
+
+/* A transaction comes to nothing: the size before rounding is again what it was when it began. Control lock held.
+ */
+void block_size_back(struct mv_block *block, uint64_t exact_size_bytes);
 
 /* -EINVAL unless [offset, offset + length) is not empty, of whole pages, and within `limit`. */
 int block_check_range(const struct mv_block *block, uint64_t offset, uint64_t length, uint64_t limit,

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
+#include <assert.h>
 #include <errno.h>
 
 #include "base/addr.h"
 #include "base/error.h"
 #include "machine/block.h"
 #include "machine/machine.h"
+#include "machine/region.h"
 
 /* -EINVAL, or what the size is after rounding. */
 static int check(const struct mv_block *block, uint64_t size_bytes, uint64_t *ret, struct mv_error *err)
@@ -50,26 +52,69 @@ static void mark_resized(struct mv_block *block, uint64_t old_size)
     }
 }
 
+static void set_size(struct mv_block *block, uint64_t exact, uint64_t rounded)
+{
+    const uint64_t old_size = block->size_bytes;
+    if (rounded != old_size) {
+        block_table_resize(block->machine, block, rounded);
+        mark_resized(block, old_size);
+    }
+    block->exact_size_bytes = exact;
+}
+
+void block_size_back(struct mv_block *block, uint64_t exact_size_bytes)
+{
+    uint64_t rounded;
+    bool fits = align_up(exact_size_bytes, block->page_size_bytes, &rounded);
+    assert(fits);
+    (void)fits;
+    set_size(block, exact_size_bytes, rounded);
+}
+
+/* The block and the region that follows it. Should the commit fail, the undo log has set back both. */
+static int resize_both(struct mv_block *block, uint64_t exact, uint64_t rounded, struct mv_error *err)
+{
+    struct mv_machine *machine = block->machine;
+    int rc = mv_machine_begin(machine, err);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = region_prepare_size(block->follower, exact, err);
+    if (rc == 0) {
+        set_size(block, exact, rounded);
+        region_set_size(block->follower, exact);
+    }
+    int committed = mv_machine_commit(machine, rc < 0 ? NULL : err);
+    return rc < 0 ? rc : committed;
+}
+
+static int resize(struct mv_block *block, uint64_t exact, uint64_t rounded, struct mv_error *err)
+{
+    int rc = 0;
+    if (exact == block->exact_size_bytes) { /* then the rounded size is what it was */
+        return 0;
+    }
+    if (block->follower) {
+        rc = resize_both(block, exact, rounded, err);
+    } else {
+        set_size(block, exact, rounded);
+    }
+    if (rc == 0 && block->resized) {
+        block->resized(block->resized_opaque, block, exact);
+    }
+    return rc;
+}
+
 int mv_block_resize(struct mv_block *block, uint64_t size_bytes, struct mv_error *err)
 {
     struct mv_machine *machine = block->machine;
     uint64_t rounded = 0;
-    machine_lock(machine);
+    machine_lock_flushed(machine);
     int rc = machine->committing ? error_set(err, -EBUSY, "busy", block->name,
                                              "block %s: a listener cannot resize it during a commit", block->name)
                                  : check(block, size_bytes, &rounded, err);
     if (rc == 0) {
-        if (rounded != block->size_bytes) {
-            const uint64_t old_size = block->size_bytes;
-            block_table_resize(machine, block, rounded);
-            mark_resized(block, old_size);
-        }
-        if (size_bytes != block->exact_size_bytes) {
-            block->exact_size_bytes = size_bytes;
-            if (block->resized) {
-                block->resized(block->resized_opaque, block, size_bytes);
-            }
-        }
+        rc = resize(block, size_bytes, rounded, err);
     }
     machine_unlock(machine);
     return rc;

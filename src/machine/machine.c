@@ -104,7 +104,7 @@ bool machine_is_locked_here(struct mv_machine *machine)
     return held;
 }
 
-int mv_machine_begin(struct mv_machine *machine, struct mv_error *err)
+void machine_lock_flushed(struct mv_machine *machine)
 {
     machine_lock(machine);
     if (machine->held == 1 && atomic_load(&machine->drain_count) > 0) {
@@ -112,6 +112,11 @@ int mv_machine_begin(struct mv_machine *machine, struct mv_error *err)
         mv_machine_flush_coalesced(machine);
         machine_lock(machine);
     }
+}
+
+int mv_machine_begin(struct mv_machine *machine, struct mv_error *err)
+{
+    machine_lock_flushed(machine);
     if (machine->committing) {
         machine_unlock(machine);
         return error_set(err, -EBUSY, "busy", NULL, "machine: a listener cannot edit the tree during a commit");

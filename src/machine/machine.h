@@ -69,5 +69,7 @@ void machine_lock(struct mv_machine *machine);
 void machine_unlock(struct mv_machine *machine);
 /* Whether the calling thread has it. */
 bool machine_is_locked_here(struct mv_machine *machine);
+/* Before an edit: what devices have not heard of yet was written to what is there now. */
+void machine_lock_flushed(struct mv_machine *machine);
 
 #endif

@@ -49,6 +49,9 @@ static int check_memory(const struct mv_machine *machine, const struct mv_region
     if (!is_aligned(o->block_offset_bytes, os_page_size())) {
         return region_refuse(err, name, "its offset in the block is not a multiple of the host's page size");
     }
+    if (o->follow_block && (o->block_offset_bytes != 0 || o->size_bytes != 0)) {
+        return region_refuse(err, name, "it follows its block: it has no offset and no size of its own");
+    }
     if (!region_fits_block(o->block, o->block_offset_bytes, o->size_bytes)) {
         return region_refuse(err, name, "it is larger than what its block has");
     }
@@ -94,7 +97,7 @@ static int check_options(struct mv_machine *machine, const struct mv_region_opti
     if (!o->name) {
         return region_refuse(err, name, "it needs a name");
     }
-    if ((o->block || o->block_offset_bytes) && !kind_has_block(o->kind)) {
+    if ((o->block || o->block_offset_bytes || o->follow_block) && !kind_has_block(o->kind)) {
         return region_refuse(err, name, "only memory has a block");
     }
     if (o->block && o->block->machine != machine) {
@@ -154,6 +157,23 @@ static void take_backing(struct mv_region *region, const struct mv_region_option
     }
 }
 
+static int follow_block(struct mv_region *region, struct mv_error *err)
+{
+    struct mv_block *block = region->ram.block;
+    int rc = 0;
+    machine_lock(region->machine);
+    if (block->follower) {
+        rc = error_set(err, -EBUSY, "followed", region->name, "region %s: %s follows block %s already",
+                       region->name, block->follower->name, block->name);
+    } else {
+        block->follower = region;
+        region->follows_block = true;
+        region->state.size_bytes = block->exact_size_bytes;
+    }
+    machine_unlock(region->machine);
+    return rc;
+}
+
 int mv_region_create(struct mv_machine *machine, const struct mv_region_options *options, struct mv_region **ret,
                      struct mv_error *err)
 {
@@ -185,6 +205,12 @@ int mv_region_create(struct mv_machine *machine, const struct mv_region_options 
     CDS_INIT_LIST_HEAD(&region->children);
     CDS_INIT_LIST_HEAD(&region->aliases);
     take_backing(region, options);
+    rc = options->follow_block ? follow_block(region, err) : 0;
+    if (rc < 0) {
+        region->mmio.release = NULL; /* it was never made */
+        mv_region_put(region);
+        return rc;
+    }
     *ret = region;
     return 0;
 }
@@ -213,6 +239,9 @@ static void detach(struct mv_region *region)
         region_unlink(child);
         child->state.container = NULL;
         region_put_deferred(child);
+    }
+    if (region->follows_block) {
+        region->ram.block->follower = NULL;
     }
     region->state.display_log = 0;
     dirty_settle(region);

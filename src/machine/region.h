@@ -54,6 +54,7 @@ struct mv_region {
     struct cds_list_head deferred_link; /* in the machine's deferred while deferred_puts > 0; or in its ended */
     unsigned deferred_puts;
     uint64_t visit;       /* see struct mv_machine */
+    bool follows_block;   /* ram.block->follower is this, until the last reference goes */
     char *owner;          /* or NULL */
     atomic_uint log_live; /* for whom writers mark, but for migration: follows state.display_log (dirty.h) */
 
@@ -113,6 +114,10 @@ bool region_place(const struct region_state *state, struct mv_range *ret);
  * touched. */
 void region_link(struct mv_region *region);
 void region_unlink(struct mv_region *region);
+
+/* The two halves of mv_region_set_size(), within a transaction: what may fail, then what cannot. */
+int region_prepare_size(struct mv_region *region, uint64_t size_bytes, struct mv_error *err);
+void region_set_size(struct mv_region *region, uint64_t size_bytes);
 
 /* What shows the region may show it differently from now on. Within a transaction. */
 void region_mark(struct mv_region *region);

@@ -273,8 +273,28 @@ int mv_region_set_rom_mode(struct mv_region *region, bool rom_mode, struct mv_er
     return edit_end(region->machine, rc, err);
 }
 
+int region_prepare_size(struct mv_region *region, uint64_t size_bytes, struct mv_error *err)
+{
+    struct region_state state = region->state;
+    state.size_bytes = size_bytes;
+    int rc = overlap_check(region, &state, err);
+    return rc == 0 ? edit_record(region, err) : rc;
+}
+
+void region_set_size(struct mv_region *region, uint64_t size_bytes)
+{
+    mark_all(region);
+    region_unlink(region);
+    region->state.size_bytes = size_bytes;
+    region_link(region);
+    mark_all(region);
+}
+
 int mv_region_set_size(struct mv_region *region, uint64_t size_bytes, struct mv_error *err)
 {
+    if (region->follows_block) {
+        return region_refuse(err, region->name, "it follows its block, which is what can be resized");
+    }
     if (region_has_block(region) && !region_fits_block(region->ram.block, region->ram.offset, size_bytes)) {
         return region_refuse(err, region->name, "it cannot be larger than what its block has");
     }
@@ -283,18 +303,9 @@ int mv_region_set_size(struct mv_region *region, uint64_t size_bytes, struct mv_
         return rc;
     }
     if (region->state.size_bytes != size_bytes) {
-        struct region_state state = region->state;
-        state.size_bytes = size_bytes;
-        rc = overlap_check(region, &state, err);
+        rc = region_prepare_size(region, size_bytes, err);
         if (rc == 0) {
-            rc = edit_record(region, err);
-        }
-        if (rc == 0) {
-            mark_all(region);
-            region_unlink(region);
-            region->state.size_bytes = size_bytes;
-            region_link(region);
-            mark_all(region);
+            region_set_size(region, size_bytes);
         }
     }
     return edit_end(region->machine, rc, err);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "machine/block.h"
 #include "machine/dirty.h"
 #include "machine/watch.h"
 
@@ -64,6 +65,9 @@ static void entry_undo(const struct undo_entry *entry)
     region->state = entry->before;
     watch_get(region->state.watch);
     region_link(region);
+    if (region->follows_block) {
+        block_size_back(region->ram.block, region->state.size_bytes);
+    }
     if (region->state.container && !now) {
         mv_region_get(region); /* the container's */
     } else if (now && !region->state.container) {

@@ -701,6 +701,56 @@ static void test_a_log_that_was_off_for_a_while(void **state)
     tear_down(&f);
 }
 
+/* A block that grows and shrinks: one slot goes and one comes, what was written is kept, and a refusal takes back
+ * the block too. */
+static void test_a_slot_follows_its_block(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct mv_block *block;
+    struct mv_block_info info;
+    struct mv_slot slots[2];
+    set_up(&f);
+    struct mv_block_options of_block = {.name = "r", .size_bytes = 8 * PAGE, .max_size_bytes = 64 * PAGE};
+    assert_int_equal(mv_block_create(f.machine, &of_block, &block, NULL), 0);
+    struct mv_region *region;
+    struct mv_region_options of_region = {
+        .name = "r", .kind = MV_REGION_RAM, .block = block, .follow_block = true};
+    assert_int_equal(mv_region_create(f.machine, &of_region, &region, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 0, region, 0, NULL), 0);
+    set_log(region, true);
+    (void)mv_dirty_test_and_clear(region, 0, 8 * PAGE, MV_DIRTY_DISPLAY);
+    unsigned calls = f.kernel.calls;
+    assert_int_equal(mv_block_resize(block, 24 * PAGE + 1, NULL), 0);
+    assert_int_equal(f.kernel.calls, calls + 2);
+    check_equal(&f);
+    assert_int_equal(slots_copy(f.table, slots, 2), 1);
+    assert_int_equal(slots[0].size_bytes, 24 * PAGE); /* whole pages; the rest by the view */
+    assert_true(taken(region, 23, MV_DIRTY_DISPLAY));
+    (void)mv_dirty_test_and_clear(region, 0, 24 * PAGE, MV_DIRTY_DISPLAY);
+    assert_true(guest_writes(&f.kernel, 3 * PAGE));
+    assert_int_equal(mv_block_resize(block, 24 * PAGE + 2, NULL), 0); /* no page more or less */
+    assert_int_equal(f.kernel.calls, calls + 2);
+    mv_dirty_sync(region);
+    assert_true(taken(region, 3, MV_DIRTY_DISPLAY));
+    for (unsigned n = 1; n <= 2; n++) {
+        f.kernel.refuse_call = f.kernel.calls + n;
+        assert_int_equal(mv_block_resize(block, 4 * PAGE, NULL), -ENOMEM);
+        f.kernel.refuse_call = 0;
+        check_equal(&f);
+        mv_block_info(block, &info);
+        assert_int_equal(info.size_bytes, 25 * PAGE);
+        assert_int_equal(slots_copy(f.table, slots, 2), 1);
+        assert_int_equal(slots[0].size_bytes, 24 * PAGE);
+    }
+    assert_int_equal(mv_block_resize(block, 4 * PAGE, NULL), 0);
+    check_equal(&f);
+    assert_int_equal(mv_region_remove(region, NULL), 0);
+    mv_region_put(region);
+    mv_block_put(block);
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -722,6 +772,7 @@ int main(void)
         cmocka_unit_test(test_clients_do_not_clear_for_each_other),
         cmocka_unit_test(test_a_slot_changes_hands),
         cmocka_unit_test(test_a_log_that_was_off_for_a_while),
+        cmocka_unit_test(test_a_slot_follows_its_block),
     };
     return cmocka_run_group_tests_name("slots", tests, NULL, NULL);
 }

@@ -498,6 +498,59 @@ static void test_where_64_bit_code_was(void **state)
     rig_finish(&rig);
 }
 
+struct resizing {
+    struct mv_vm *vm;
+    struct mv_block *block;
+    unsigned count;
+    uint8_t seen[4];
+};
+
+/* Two pages, one page, two pages. */
+static void resize_at_each_byte(void *opaque, uint8_t value, unsigned vcpu)
+{
+    (void)vcpu;
+    struct resizing *r = opaque;
+    r->seen[r->count++] = value;
+    if (r->count == 4) {
+        mv_vm_stop(r->vm, MV_STOP_REQUEST, 0, "seen");
+        return;
+    }
+    assert_int_equal(mv_block_resize(r->block, r->count % 2 ? 0x2000 : 0x1000, NULL), 0);
+}
+
+/* What a block gains the running guest sees at once, and what it loses no more. */
+static void test_a_block_is_resized_under_the_guest(void **state)
+{
+    (void)state;
+    need_kvm("test_a_block_is_resized_under_the_guest");
+    /* mov al,[0x7000]; out TEST_PORT,al; jmp to the first */
+    static const uint8_t code[] = {0xa0, 0x00, 0x70, 0xe6, TEST_PORT, 0xeb, 0xf9};
+    struct rig rig;
+    struct mv_stop stop;
+    struct mv_error err;
+    struct mv_block_info info;
+    struct resizing resizing = {0};
+    rig_init(&rig, 1, code, sizeof code);
+    struct mv_block_options options = {.name = "grows", .size_bytes = 0x1000, .max_size_bytes = 0x4000};
+    must(mv_block_create(rig.machine, &options, &resizing.block, &err), &err);
+    mv_block_info(resizing.block, &info);
+    memset(hva_pointer(info.hva), 9, 0x4000);
+    struct mv_region *region =
+        make(&rig, (struct mv_region_options){
+                       .name = "grows", .kind = MV_REGION_RAM, .block = resizing.block, .follow_block = true});
+    must(mv_region_add(rig.root, 0x6000, region, 1, &err), &err);
+    rig.on_write = resize_at_each_byte;
+    rig.opaque = &resizing;
+    resizing.vm = rig.vm;
+    must(mv_vm_run(rig.vm, &stop, &err), &err);
+    assert_int_equal(stop.reason, MV_STOP_REQUEST);
+    static const uint8_t expected[] = {0, 9, 0, 9};
+    assert_memory_equal(resizing.seen, expected, 4);
+    mv_region_put(region);
+    mv_block_put(resizing.block);
+    rig_finish(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -517,6 +570,7 @@ int main(void)
         cmocka_unit_test(test_halt),
         cmocka_unit_test(test_instruction_nobody_can_emulate),
         cmocka_unit_test(test_where_64_bit_code_was),
+        cmocka_unit_test(test_a_block_is_resized_under_the_guest),
     };
     return cmocka_run_group_tests_name("vm", tests, NULL, NULL);
 }
