@@ -65,8 +65,9 @@ void plan_describe_slot(const struct slot *slot, const char *verb, void (*print)
 {
     const struct mv_slot *is = &slot->is;
     char line[192];
-    snprintf(line, sizeof line, "slot: %s gpa " PRI_ADDR "-" PRI_ADDR " hva " PRI_ADDR "%s%s", verb, is->gpa.raw,
+    snprintf(line, sizeof line, "slot: %s gpa " PRI_ADDR "-" PRI_ADDR " hva " PRI_ADDR "%s%s%s", verb, is->gpa.raw,
              is->gpa.raw + (is->size_bytes - 1), is->hva.raw, is->flags & KVM_MEM_READONLY ? ", read-only" : "",
+             is->flags & KVM_MEM_LOG_DIRTY_PAGES ? ", logged" : "",
              is->flags & KVM_MEM_GUEST_MEMFD ? ", with a guest_memfd" : "");
     print(print_opaque, line);
 }

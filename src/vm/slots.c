@@ -560,6 +560,19 @@ int slots_log_anew(struct slot_table *table)
     return rc;
 }
 
+/* Only what the accelerator would be told of: that another region has the same slot it does not learn. */
+static void describe_changes(struct slot_table *table, void (*print)(void *, const char *), void *print_opaque)
+{
+    for (size_t i = 0; i < table->changes.count; i++) {
+        const struct slot *slot = &table->changes.slots[i];
+        struct slot **found = tfind(slot, &table->tree, compare_gpa);
+        if (found && (*found)->is.flags != slot->is.flags) {
+            plan_describe_slot(slot, slot_is_logged(slot) ? "start the log of" : "stop the log of", print,
+                               print_opaque);
+        }
+    }
+}
+
 static void describe(void *opaque, void (*print)(void *print_opaque, const char *line), void *print_opaque)
 {
     struct slot_table *table = opaque;
@@ -567,7 +580,7 @@ static void describe(void *opaque, void (*print)(void *print_opaque, const char 
     drop_unknown(table);
     plan_describe(&table->removals, "delete", print, print_opaque);
     plan_describe(&table->additions, "create", print, print_opaque);
-    plan_describe(&table->changes, "change the flags of", print, print_opaque);
+    describe_changes(table, print, print_opaque);
 }
 
 static int prepare(void *opaque, struct mv_error *err)

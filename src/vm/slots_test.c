@@ -465,6 +465,7 @@ static void append_line(void *opaque, const char *line)
     char *text = opaque;
     const char *end = strstr(line, " hva "); /* which differs from run to run */
     strncat(text, line, (size_t)(end - line));
+    strcat(text, strstr(line, ", logged") ? " logged" : "");
     strcat(text, strstr(line, "read-only") ? " ro\n" : "\n");
 }
 
@@ -505,6 +506,93 @@ static void test_a_rehearsal_does_nothing(void **state)
     tear_down(&f);
 }
 
+static void set_log(struct mv_region *region, bool on)
+{
+    assert_int_equal(mv_region_set_log(region, MV_DIRTY_DISPLAY, on, NULL), 0);
+}
+
+/* The log of a slot that goes on or off is one call, and is said as one. */
+static void test_a_rehearsal_tells_of_logs(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char text[1024] = "";
+    set_up(&f);
+    struct mv_region *other = new_region(&f, "other", MV_REGION_RAM, 256 * PAGE, 0);
+    struct mv_region *far = new_region(&f, "far", MV_REGION_RAM, PAGE, 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 0x200000, far, 0, NULL), 0);
+    unsigned calls = f.kernel.calls;
+    assert_int_equal(mv_machine_begin(f.machine, NULL), 0);
+    set_log(f.ram, true);
+    assert_int_equal(mv_machine_rehearse(f.machine, append_line, text, NULL), 0);
+    assert_string_equal(text, "slot: start the log of gpa 0x0-0xfffff logged\n");
+    assert_int_equal(f.kernel.calls, calls);
+    check_equal(&f); /* and it is not logged */
+    set_log(f.ram, true);
+    assert_int_equal(f.kernel.calls, calls + 1);
+    text[0] = '\0';
+    assert_int_equal(mv_machine_begin(f.machine, NULL), 0);
+    set_log(f.ram, false);
+    set_log(far, true);
+    assert_int_equal(mv_machine_rehearse(f.machine, append_line, text, NULL), 0);
+    assert_string_equal(text, "slot: stop the log of gpa 0x0-0xfffff\n"
+                              "slot: start the log of gpa 0x200000-0x200fff logged\n");
+    text[0] = '\0';
+    assert_int_equal(mv_machine_begin(f.machine, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 0, other, 1, NULL), 0); /* the same bytes, not logged */
+    assert_int_equal(mv_region_remove(far, NULL), 0);
+    assert_int_equal(mv_machine_rehearse(f.machine, append_line, text, NULL), 0);
+    assert_string_equal(text, "slot: delete gpa 0x200000-0x200fff\n"
+                              "slot: stop the log of gpa 0x0-0xfffff\n");
+    set_log(f.ram, false);
+    text[0] = '\0';
+    assert_int_equal(mv_machine_begin(f.machine, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 0, other, 1, NULL), 0); /* nothing for the kernel to do */
+    assert_int_equal(mv_machine_rehearse(f.machine, append_line, text, NULL), 0);
+    assert_string_equal(text, "");
+    check_equal(&f);
+    mv_region_put(other);
+    mv_region_put(far);
+    tear_down(&f);
+}
+
+static int held_at_add = -1;
+
+static int note_held(void *opaque, const struct mv_ioeventfd *at, int fd, struct mv_error *err)
+{
+    (void)at, (void)fd, (void)err;
+    held_at_add = ((struct kernel *)opaque)->held;
+    return 0;
+}
+
+/* A commit that changes slots holds the vCPUs until the kernel knows its eventfds too; one of eventfds alone does
+ * not stop the guest. */
+static void test_vcpus_are_held_until_eventfds_are_told(void **state)
+{
+    (void)state;
+    static const struct mv_listener_ops other_ops = {.eventfd_add = note_held};
+    struct fixture f;
+    struct mv_listener *other;
+    set_up(&f);
+    struct mv_region *bell = new_region(&f, "bell", MV_REGION_MMIO, PAGE, 0);
+    struct mv_ioeventfd eventfd = {.offset = 0, .size_bytes = 2, .fd = 0};
+    assert_int_equal(mv_ioeventfd_add(bell, &eventfd, NULL), 0);
+    assert_int_equal(mv_listener_create(f.space, &other_ops, &f.kernel, 20, &other, NULL), 0);
+    assert_int_equal(mv_machine_begin(f.machine, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    assert_int_equal(mv_region_add(f.root, 512 * PAGE, bell, 0, NULL), 0);
+    assert_int_equal(mv_machine_commit(f.machine, NULL), 0);
+    assert_int_equal(held_at_add, 1);
+    held_at_add = -1;
+    eventfd.offset = 8;
+    assert_int_equal(mv_ioeventfd_add(bell, &eventfd, NULL), 0);
+    assert_int_equal(held_at_add, 0);
+    mv_listener_destroy(other);
+    mv_region_put(bell);
+    tear_down(&f);
+}
+
 /* With ever more regions around it, one region's change costs the same calls. */
 static void test_calls_do_not_grow(void **state)
 {
@@ -534,11 +622,6 @@ static void test_calls_do_not_grow(void **state)
 }
 
 /* --- logs -------------------------------------------------------------------------------------- */
-
-static void set_log(struct mv_region *region, bool on)
-{
-    assert_int_equal(mv_region_set_log(region, MV_DIRTY_DISPLAY, on, NULL), 0);
-}
 
 static bool taken(struct mv_region *region, uint64_t page, enum mv_dirty_client client)
 {
@@ -765,6 +848,8 @@ int main(void)
         cmocka_unit_test(test_abort_takes_back),
         cmocka_unit_test(test_equal_slots_cancel),
         cmocka_unit_test(test_a_rehearsal_does_nothing),
+        cmocka_unit_test(test_a_rehearsal_tells_of_logs),
+        cmocka_unit_test(test_vcpus_are_held_until_eventfds_are_told),
         cmocka_unit_test(test_calls_do_not_grow),
         cmocka_unit_test(test_a_log_costs_one_call_for_each_slot),
         cmocka_unit_test(test_a_log_is_fetched_before_its_slot_goes),
