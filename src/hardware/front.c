@@ -14,18 +14,21 @@ void front_empty(struct front *f)
     f->has_parts = false;
 }
 
-void front_fill(struct front *f, uint64_t gva, unsigned kind, unsigned who, const void *host, bool is_part)
+void front_fill(struct front *f, uint64_t gva, unsigned kind, unsigned who, const void *host, uint64_t gpa,
+                bool is_part)
 {
-    struct front_entry *entry = &f->entry[who][(gva >> 12) & (FRONT_ENTRIES - 1)];
+    size_t i = (gva >> 12) & (FRONT_ENTRIES - 1);
+    struct front_entry *entry = &f->entry[who][i];
     uint64_t page = gva & ~UINT64_C(0xfff);
     uint64_t addend = (uint64_t)(uintptr_t)host - gva;
     for (unsigned k = 0; k < FRONT_KINDS; k++) {
-        if (entry->page[k] != page || entry->addend != addend) {
+        if (entry->page[k] != page || entry->addend != addend || f->gpa[who][i] != gpa - gva) {
             entry->page[k] = FRONT_NONE; /* the addend is common to the kinds */
         }
     }
     entry->page[kind] = page;
     entry->addend = addend;
+    f->gpa[who][i] = gpa - gva;
     f->is_used[who] = true;
     f->has_parts |= is_part;
 }

@@ -27,6 +27,8 @@ struct front_entry {
 
 struct front {
     struct front_entry entry[FRONT_WHOS][FRONT_ENTRIES];
+    uint64_t gpa[FRONT_WHOS]
+                [FRONT_ENTRIES]; /* guest-physical address = gva + this: apart, as a hit needs it not */
     bool is_used[FRONT_WHOS];
     bool has_parts; /* some page is part of a larger one of the guest's */
 };
@@ -44,8 +46,15 @@ static inline void *front_find(const struct front *f, uint64_t gva, unsigned siz
 
 void front_empty(struct front *f); /* a new one holds no meaning: empty it with is_used all set */
 
-/* `host` is of the byte at `gva`. `is_part`: the guest's page is larger than 4K. */
-void front_fill(struct front *f, uint64_t gva, unsigned kind, unsigned who, const void *host, bool is_part);
+/* `host` and `gpa` are of the byte at `gva`. `is_part`: the guest's page is larger than 4K. */
+void front_fill(struct front *f, uint64_t gva, unsigned kind, unsigned who, const void *host, uint64_t gpa,
+                bool is_part);
+
+/* The guest-physical address of what was found for `gva`. */
+static inline uint64_t front_gpa(const struct front *f, uint64_t gva, unsigned who)
+{
+    return gva + f->gpa[who][(gva >> 12) & (FRONT_ENTRIES - 1)];
+}
 
 /* INVLPG: the page, or all if there may be more parts of it. */
 void front_drop_page(struct front *f, uint64_t gva);

@@ -26,15 +26,16 @@ static void test_hits_by_kind_and_by_whom(void **state)
     (void)state;
     uint64_t gva = UINT64_C(0xffffffff80001000);
     assert_null(front_find(&front, gva, 1, 0, 0));
-    front_fill(&front, gva + 8, 0, 1, memory + 8, false);
+    front_fill(&front, gva + 8, 0, 1, memory + 8, 0x7008, false);
     assert_ptr_equal(front_find(&front, gva, 8, 0, 1), memory);
     assert_ptr_equal(front_find(&front, gva + 4095, 1, 0, 1), memory + 4095);
+    assert_int_equal(front_gpa(&front, gva + 4095, 1), 0x7fff);
     assert_null(front_find(&front, gva + 4095, 2, 0, 1)); /* crosses */
     assert_null(front_find(&front, gva, 8, 1, 1));
     assert_null(front_find(&front, gva, 8, 2, 1));
     assert_null(front_find(&front, gva, 8, 0, 0));
     assert_null(front_find(&front, gva + 4096 * FRONT_ENTRIES, 8, 0, 1)); /* the same place, another page */
-    front_fill(&front, gva, 1, 1, memory, false);
+    front_fill(&front, gva, 1, 1, memory, 0x7000, false);
     assert_ptr_equal(front_find(&front, gva, 8, 0, 1), memory);
     assert_ptr_equal(front_find(&front, gva, 8, 1, 1), memory);
 }
@@ -43,8 +44,8 @@ static void test_hits_by_kind_and_by_whom(void **state)
 static void test_a_page_that_moved(void **state)
 {
     (void)state;
-    front_fill(&front, 0x5000, 0, 0, memory, false);
-    front_fill(&front, 0x5000, 1, 0, memory + 4096, false);
+    front_fill(&front, 0x5000, 0, 0, memory, 0x7000, false);
+    front_fill(&front, 0x5000, 1, 0, memory + 4096, 0x7000, false);
     assert_null(front_find(&front, 0x5000, 1, 0, 0));
     assert_ptr_equal(front_find(&front, 0x5000, 1, 1, 0), memory + 4096);
 }
@@ -55,7 +56,7 @@ static void test_ends(void **state)
     (void)state;
     assert_null(front_find(&front, 0, 1, 0, 0));
     assert_null(front_find(&front, UINT64_MAX, 1, 0, 0));
-    front_fill(&front, UINT64_MAX - 4095, 0, 0, memory, false);
+    front_fill(&front, UINT64_MAX - 4095, 0, 0, memory, 0x7000, false);
     assert_ptr_equal(front_find(&front, UINT64_MAX, 1, 0, 0), memory + 4095);
     assert_null(front_find(&front, UINT64_MAX, 2, 0, 0)); /* wraps to 0 */
 }
@@ -63,14 +64,14 @@ static void test_ends(void **state)
 static void test_drop(void **state)
 {
     (void)state;
-    front_fill(&front, 0x5000, 0, 0, memory, false);
-    front_fill(&front, 0x5000, 0, 2, memory, false);
-    front_fill(&front, 0x6000, 0, 0, memory, false);
+    front_fill(&front, 0x5000, 0, 0, memory, 0x7000, false);
+    front_fill(&front, 0x5000, 0, 2, memory, 0x7000, false);
+    front_fill(&front, 0x6000, 0, 0, memory, 0x7000, false);
     front_drop_page(&front, 0x5fff);
     assert_null(front_find(&front, 0x5000, 1, 0, 0));
     assert_null(front_find(&front, 0x5000, 1, 0, 2));
     assert_non_null(front_find(&front, 0x6000, 1, 0, 0));
-    front_fill(&front, 0x200000, 0, 0, memory, true); /* of 2M: 0x201000 may be here as well */
+    front_fill(&front, 0x200000, 0, 0, memory, 0x7000, true); /* of 2M: 0x201000 may be here as well */
     front_drop_page(&front, 0x300000);
     assert_null(front_find(&front, 0x200000, 1, 0, 0));
     assert_null(front_find(&front, 0x6000, 1, 0, 0));

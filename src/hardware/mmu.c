@@ -158,7 +158,7 @@ static __attribute__((noinline)) enum hw_end translate_by_walk(struct hw_mmu *mm
     if (mmu->options.model_tlb) {
         fill_tlb(mmu, gva, &page);
     } else {
-        front_fill(&mmu->front, gva.raw, access.kind, access.who, page.host, page.guest_shift > 12);
+        front_fill(&mmu->front, gva.raw, access.kind, access.who, page.host, page.gpa.raw, page.guest_shift > 12);
     }
     if (__builtin_expect(mmu->hooks != NULL, 0) && mmu->hooks->fill) {
         mmu->hooks->fill(mmu->hooks->opaque, gva, page.gpa, shift, page.rights);
@@ -166,7 +166,7 @@ static __attribute__((noinline)) enum hw_end translate_by_walk(struct hw_mmu *mm
     ret->end = HW_DONE;
     ret->host = page.host;
     ret->gpa = page.gpa;
-    ret->page_shift = (uint8_t)shift;
+    ret->page_shift = (uint8_t)(mmu->options.model_tlb ? shift : 12);
     return HW_DONE;
 }
 
@@ -215,9 +215,29 @@ static __attribute__((noinline)) enum hw_end translate_missed(struct hw_mmu *mmu
     return end;
 }
 
+/* For callers who did not inline it. */
+static enum hw_end translate_by_front(struct hw_mmu *mmu, gva_t gva, struct pt_access access,
+                                      struct hw_result *ret)
+{
+    uint8_t *host = front_find(&mmu->front, gva.raw, 1, access.kind, access.who);
+    if (!host) {
+        enum hw_end end = translate_by_walk(mmu, gva, access, ret);
+        mmu->counters.misses += end == HW_DONE;
+        return end;
+    }
+    ret->end = HW_DONE;
+    ret->host = host;
+    ret->gpa = mv_gpa(front_gpa(&mmu->front, gva.raw, access.who));
+    ret->page_shift = 12;
+    return HW_DONE;
+}
+
 enum hw_end hw_translate(struct hw_mmu *mmu, gva_t gva, struct pt_access access, struct hw_result *ret)
 {
     mmu->counters.accesses++;
+    if (!mmu->options.model_tlb) {
+        return translate_by_front(mmu, gva, access, ret);
+    }
     const struct assoc_entry *entry = tlb_find_first(&mmu->tlb, gva.raw, mmu->context, mmu->global);
     if (__builtin_expect(entry != NULL, 1)) {
         return __builtin_expect(is_enough(mmu, entry, access), 1) ? hit(entry, gva, ret)

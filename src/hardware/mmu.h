@@ -78,8 +78,8 @@ struct hw_result {
 struct hw_counters {
     /*
      * Of accesses that were done, as a processor counts instructions that retire: one that faults or exits and is
-     * tried again counts once. Misses are those of the last level of the TLB. With `model_tlb` off only what the
-     * front did not have.
+     * tried again counts once. Misses are those of the last level of the TLB. With `model_tlb` off only
+     * accesses that did not inline the front.
      */
     uint64_t accesses, l1_misses, misses;
     uint64_t walks; /* misses, and accesses that an entry was there for but not enough: the first write */

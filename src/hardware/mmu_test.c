@@ -262,6 +262,9 @@ static void test_the_front_when_nobody_counts(void **state)
     check_done(GVA + 16, R, 0x5010);
     assert_ptr_equal(front_find(front, GVA + 8, 8, R, PT_USER), rig.memory + 0x5008);
     assert_null(front_find(front, GVA, 8, W, PT_USER)); /* D is not set */
+    uint64_t before = walks();
+    check_done(GVA + 20, R, 0x5014);
+    assert_int_equal(walks(), before);
     check_done(GVA, W, 0x5000);
     assert_non_null(front_find(front, GVA, 8, W, PT_USER));
     assert_non_null(front_find(front, GVA, 8, R, PT_USER));
