@@ -44,6 +44,7 @@ typedef void accel_counter_fn(void *opaque, const char *name, uint64_t value);
 struct accel_paging {
     unsigned address_bits; /* MAXPHYADDR */
     bool has_1g_pages;
+    bool is_amd; /* or of a maker whose processors are as AMD's */
 };
 
 /* A vCPU's ring of pages that were written. */

@@ -102,6 +102,12 @@ static inline unsigned guest_entry_rights(const struct paging *p, uint64_t entry
            ((entry & X86_ENTRY_NX) ? 0 : PT_RIGHT_X);
 }
 
+/* The table that an entry points to. */
+static inline gpa_t guest_entry_table(const struct paging *p, uint64_t entry)
+{
+    return mv_gpa(entry & (p->entry_bytes == 8 ? UINT64_C(0x000ffffffffff000) : UINT64_C(0xfffff000)));
+}
+
 static inline uint64_t guest_leaf_frame(const struct paging *p, uint64_t entry, unsigned shift)
 {
     if (p->entry_bytes == 8) {
@@ -217,8 +223,7 @@ static inline __attribute__((always_inline)) bool guest_walk_from(const struct p
             w->rights = (uint8_t)rights;
             break;
         }
-        uint64_t mask = p->entry_bytes == 8 ? UINT64_C(0x000ffffffffff000) : UINT64_C(0xfffff000);
-        w->tables[level - 1] = (struct guest_walk_table){mv_gpa(entry & mask), (uint8_t)rights};
+        w->tables[level - 1] = (struct guest_walk_table){guest_entry_table(p, entry), (uint8_t)rights};
     }
     w->end = GUEST_WALK_MAPPED;
     guest_walk_fill_leaf(p, gva, w);

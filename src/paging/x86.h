@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * x86 page tables as the processor reads them (Intel SDM, "Paging"). Knows bits and levels; reads entries through
- * a callback, so it knows nothing of how guest memory is reached. Reads only: no accessed or dirty bit is set.
+ * Looking at x86 page tables without being a processor: the walk of guest_walk.h through a callback that reads,
+ * and a tour of all leaves. Reads only: no accessed or dirty bit is set.
  *
  *      63  62      52 51                               12 11   9  8  7  6  5  4   3  2  1  0
  *     +--+-----------+-----------------------------------+------+--+--+--+--+---+---+--+--+--+
@@ -41,21 +41,7 @@
 
 #define X86_LEVELS_MAX 5
 
-/* What of a processor's state decides how it translates. */
-struct x86_paging {
-    enum mv_paging_mode mode;
-    uint64_t cr3;
-    bool pse; /* 32-bit paging: 4 MiB pages exist */
-    bool nxe; /* NX is a permission and not a reserved bit */
-    /* Of the processor's model (CPUID): what this one does not have. Zero: it has all there is. */
-    uint64_t missing_address_bits; /* those of 51-32 that no physical address has */
-    bool no_1g_pages;              /* PS in a PDPTE is a reserved bit */
-};
-
-/* For a processor that has all there is. */
-struct x86_paging x86_paging_of(uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer);
-/* MAXPHYADDR is `address_bits` and not 52. */
-void x86_paging_limit_addresses(struct x86_paging *paging, unsigned address_bits);
+struct paging;
 
 /* Read a table entry of 4 or 8 bytes. False when there is no memory at that address. */
 typedef bool x86_read_fn(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret);
@@ -83,8 +69,12 @@ struct x86_walk {
     uint64_t page_size_bytes; /* MAPPED; 0 with paging off */
 };
 
-/* Translate one address. Permissions are not judged: every access right there is leads to the same page. */
-void x86_walk(const struct x86_paging *paging, gva_t gva, x86_read_fn *read, void *opaque, struct x86_walk *ret);
+/*
+ * Translate one address, and list the entries on the way. Permissions are not judged: every access right there is
+ * leads to the same page. PAE: for the PDPTEs to be listed, `paging` has to read them in memory
+ * (paging_walk_pdptrs).
+ */
+void x86_walk(const struct paging *paging, gva_t gva, x86_read_fn *read, void *opaque, struct x86_walk *ret);
 
 /* "PTE" and so on. Static. */
 const char *x86_entry_name(unsigned level);
@@ -100,7 +90,7 @@ struct x86_leaf {
  * Go through all present leaves in order of gva, until `each` returns false or `entries_max` entries were looked
  * at: a guest can link tables to themselves, and has then more leaves than anybody can wait for.
  */
-void x86_for_each_leaf(const struct x86_paging *paging, uint64_t entries_max, x86_read_fn *read, void *read_opaque,
+void x86_for_each_leaf(const struct paging *paging, uint64_t entries_max, x86_read_fn *read, void *read_opaque,
                        bool (*each)(void *opaque, const struct x86_leaf *leaf), void *each_opaque);
 
 #endif

@@ -2,6 +2,8 @@
 /* Tables built by hand in a small memory, for every paging mode. */
 #include "paging/x86.h"
 
+#include "paging/state.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,9 +38,35 @@ static void put32(uint64_t table, unsigned index, uint32_t entry)
     memcpy(memory + table + index * 4, &entry, 4);
 }
 
-static struct x86_walk walk(struct x86_paging paging, uint64_t gva)
+/* How a processor translates that has all there is but what this says. */
+struct setup {
+    enum mv_paging_mode mode;
+    uint64_t cr3;
+    bool pse, nxe, no_1g_pages;
+    unsigned address_bits; /* 0: 52 */
+};
+
+static struct paging compiled(struct setup s)
+{
+    struct paging_cpu cpu = {
+        .address_bits = (uint8_t)(s.address_bits ? s.address_bits : 52),
+        .has_1g_pages = !s.no_1g_pages,
+        .has_pse36 = true,
+    };
+    struct paging_regs regs = {.cr0 = s.mode == MV_PAGING_OFF ? 0 : X86_CR0_PG, .cr3 = s.cr3};
+    regs.cr4 = (s.pse ? X86_CR4_PSE : 0) | (s.mode >= MV_PAGING_PAE ? X86_CR4_PAE : 0) |
+               (s.mode == MV_PAGING_5LEVEL ? X86_CR4_LA57 : 0);
+    regs.efer = (s.nxe ? X86_EFER_NXE : 0) | (s.mode >= MV_PAGING_4LEVEL ? X86_EFER_LMA : 0);
+    struct paging paging;
+    paging_compile(&paging, &regs, &cpu);
+    paging_walk_pdptrs(&paging, &cpu);
+    return paging;
+}
+
+static struct x86_walk walk(struct setup setup, uint64_t gva)
 {
     struct x86_walk w;
+    struct paging paging = compiled(setup);
     x86_walk(&paging, mv_gva(gva), read_memory, NULL, &w);
     return w;
 }
@@ -50,25 +78,12 @@ static int reset(void **state)
     return 0;
 }
 
-static const struct x86_paging long4 = {.mode = MV_PAGING_4LEVEL, .cr3 = 0x1000 | 0x18, .nxe = true};
-
-static void test_mode_from_registers(void **state)
-{
-    (void)state;
-    uint64_t pg = X86_CR0_PG;
-    assert_int_equal(x86_paging_of(0, 0, X86_CR4_PAE, 0).mode, MV_PAGING_OFF);
-    assert_int_equal(x86_paging_of(pg, 0, 0, 0).mode, MV_PAGING_32BIT);
-    assert_int_equal(x86_paging_of(pg, 0, X86_CR4_PAE, 0).mode, MV_PAGING_PAE);
-    assert_int_equal(x86_paging_of(pg, 0, X86_CR4_PAE, X86_EFER_LMA).mode, MV_PAGING_4LEVEL);
-    assert_int_equal(x86_paging_of(pg, 0, X86_CR4_PAE | X86_CR4_LA57, X86_EFER_LMA).mode, MV_PAGING_5LEVEL);
-    assert_true(x86_paging_of(pg, 0, X86_CR4_PSE, X86_EFER_NXE).pse);
-    assert_true(x86_paging_of(pg, 0, X86_CR4_PSE, X86_EFER_NXE).nxe);
-}
+static const struct setup long4 = {.mode = MV_PAGING_4LEVEL, .cr3 = 0x1000 | 0x18, .nxe = true};
 
 static void test_off_is_identity(void **state)
 {
     (void)state;
-    struct x86_walk w = walk((struct x86_paging){.mode = MV_PAGING_OFF}, 0x12345);
+    struct x86_walk w = walk((struct setup){.mode = MV_PAGING_OFF}, 0x12345);
     assert_int_equal(w.end, X86_WALK_MAPPED);
     assert_int_equal(w.count, 0);
     assert_int_equal(w.gpa.raw, 0x12345);
@@ -137,7 +152,7 @@ static void test_ends(void **state)
     assert_int_equal(walk(long4, 0).end, X86_WALK_RESERVED_BIT);
     put64(0x3000, 0, X86_ENTRY_NX | 0x200083);
     assert_int_equal(walk(long4, 0).end, X86_WALK_MAPPED);
-    struct x86_paging no_nx = long4;
+    struct setup no_nx = long4;
     no_nx.nxe = false;
     assert_int_equal(walk(no_nx, 0).end, X86_WALK_RESERVED_BIT);
 }
@@ -146,7 +161,7 @@ static void test_ends(void **state)
 static void test_less_than_all_there_is(void **state)
 {
     (void)state;
-    struct x86_paging p = long4;
+    struct setup p = long4;
     put64(0x1000, 0, 0x2003);
     put64(0x2000, 1, 0x40000083); /* 1G */
     put64(0x2000, 0, 0x3003);
@@ -155,24 +170,24 @@ static void test_less_than_all_there_is(void **state)
     assert_int_equal(walk(p, 0x40000000).end, X86_WALK_MAPPED);
     p.no_1g_pages = true;
     assert_int_equal(walk(p, 0x40000000).end, X86_WALK_RESERVED_BIT);
-    x86_paging_limit_addresses(&p, 41);
+    p.address_bits = 41;
     assert_int_equal(walk(p, 0).end, X86_WALK_MAPPED);
-    x86_paging_limit_addresses(&p, 40);
+    p.address_bits = 40;
     assert_int_equal(walk(p, 0).end, X86_WALK_RESERVED_BIT);
-    x86_paging_limit_addresses(&p, 52);
+    p.address_bits = 52;
     assert_int_equal(walk(p, 0).end, X86_WALK_MAPPED);
 
-    p = (struct x86_paging){.mode = MV_PAGING_32BIT, .cr3 = 0x1000, .pse = true};
+    p = (struct setup){.mode = MV_PAGING_32BIT, .cr3 = 0x1000, .pse = true};
     put32(0x1000, 0, 1 << 18 | 0x83); /* 4M; address bit 37 */
     assert_int_equal(walk(p, 0).end, X86_WALK_MAPPED);
-    x86_paging_limit_addresses(&p, 36);
+    p.address_bits = 36;
     assert_int_equal(walk(p, 0).end, X86_WALK_RESERVED_BIT);
 }
 
 static void test_5level(void **state)
 {
     (void)state;
-    struct x86_paging p = long4;
+    struct setup p = long4;
     p.mode = MV_PAGING_5LEVEL;
     uint64_t gva = UINT64_C(0xff80) << 48 | UINT64_C(7) << 12 | 9; /* bits 56-48 are 0x180: PML5 index 384 */
     put64(0x1000, 384, 0x2003);
@@ -190,7 +205,7 @@ static void test_5level(void **state)
 static void test_pae(void **state)
 {
     (void)state;
-    struct x86_paging p = {.mode = MV_PAGING_PAE, .cr3 = 0x1020, .nxe = true}; /* 32-byte aligned */
+    struct setup p = {.mode = MV_PAGING_PAE, .cr3 = 0x1020, .nxe = true}; /* 32-byte aligned */
     put64(0x1020, 3, 0x2001);
     put64(0x2000, 511, 0x3007);
     put64(0x3000, 510, UINT64_C(0xfee000007));
@@ -212,7 +227,7 @@ static void test_pae(void **state)
 static void test_32bit(void **state)
 {
     (void)state;
-    struct x86_paging p = {.mode = MV_PAGING_32BIT, .cr3 = 0x1000, .pse = true};
+    struct setup p = {.mode = MV_PAGING_32BIT, .cr3 = 0x1000, .pse = true};
     put32(0x1000, 1, 0x2007);
     put32(0x2000, 2, 0xabcd1007);
     put32(0x1000, 1023, 0x00c06087); /* 4M; bits 13 and 14 are address bits 32 and 33 */
@@ -259,7 +274,8 @@ static void test_every_leaf_in_order(void **state)
     put64(0x3000, 1, 0x400083);
     put64(0x1000, 511, 0x5003);
     put64(0x5000, 511, UINT64_C(0x40000083));
-    x86_for_each_leaf(&long4, 1 << 20, read_memory, NULL, see, &seen);
+    struct paging paging = compiled(long4);
+    x86_for_each_leaf(&paging, 1 << 20, read_memory, NULL, see, &seen);
     assert_int_equal(seen.count, 4);
     assert_int_equal(seen.leaves[0].gva.raw, 0x1000);
     assert_int_equal(seen.leaves[0].gpa.raw, 0x9000);
@@ -278,14 +294,14 @@ static void test_tour_is_bounded(void **state)
     for (unsigned i = 0; i < 512; i++) {
         put64(0x1000, i, 0x1003);
     }
-    x86_for_each_leaf(&long4, 10000, read_memory, NULL, see, &seen);
+    struct paging paging = compiled(long4);
+    x86_for_each_leaf(&paging, 10000, read_memory, NULL, see, &seen);
     assert_in_range(seen.total, 1, 10000);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mode_from_registers),
         cmocka_unit_test(test_off_is_identity),
         cmocka_unit_test_setup(test_4level_4k, reset),
         cmocka_unit_test_setup(test_large_pages, reset),

@@ -64,7 +64,7 @@ int mv_explain(struct mv_vcpu *vcpu, mv_gva_t gva, struct mv_chain *ret, struct 
     if (rc < 0) {
         return rc;
     }
-    struct x86_paging paging = walk_paging(vcpu->vm, &sregs);
+    struct paging paging = walk_paging(vcpu->vm, &sregs);
     struct x86_walk walk;
     x86_walk(&paging, gva, walk_read, memory, &walk);
 
@@ -136,7 +136,7 @@ static bool consider(void *opaque, const struct x86_leaf *leaf)
     return p->wanted == 0 || p->picked < p->wanted;
 }
 
-static size_t pick(struct mv_space *memory, const struct x86_paging *paging, enum mapping mapping, mv_gva_t *ret,
+static size_t pick(struct mv_space *memory, const struct paging *paging, enum mapping mapping, mv_gva_t *ret,
                    size_t capacity)
 {
     struct picker p = {.mapping = mapping};
@@ -157,7 +157,7 @@ size_t mv_touched_pages(struct mv_vcpu *vcpu, mv_gva_t *ret, size_t capacity)
     if (mv_vcpu_get_sregs(vcpu, &sregs, NULL) < 0) {
         return 0;
     }
-    struct x86_paging paging = walk_paging(vcpu->vm, &sregs);
+    struct paging paging = walk_paging(vcpu->vm, &sregs);
     size_t count = pick(memory, &paging, MAPPING_OTHER, ret, capacity);
     if (count < capacity) {
         count += pick(memory, &paging, MAPPING_IDENTITY, ret + count, capacity - count);

@@ -3,12 +3,19 @@
 
 #include <string.h>
 
-struct x86_paging walk_paging(const struct mv_vm *vm, const struct kvm_sregs *sregs)
+struct paging walk_paging(const struct mv_vm *vm, const struct kvm_sregs *sregs)
 {
-    struct x86_paging paging = x86_paging_of(sregs->cr0, sregs->cr3, sregs->cr4, sregs->efer);
     struct accel_paging model = vm->ops->paging(vm->accel);
-    x86_paging_limit_addresses(&paging, model.address_bits);
-    paging.no_1g_pages = !model.has_1g_pages;
+    const struct paging_cpu cpu = {
+        .address_bits = (uint8_t)(model.address_bits < 52 ? model.address_bits : 52),
+        .has_1g_pages = model.has_1g_pages,
+        .has_pse36 = true,
+        .is_amd = model.is_amd,
+    };
+    const struct paging_regs regs = {.cr0 = sregs->cr0, .cr3 = sregs->cr3, .cr4 = sregs->cr4, .efer = sregs->efer};
+    struct paging paging;
+    paging_compile(&paging, &regs, &cpu);
+    paging_walk_pdptrs(&paging, &cpu);
     return paging;
 }
 
@@ -36,7 +43,7 @@ bool walk_read(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret)
 
 bool walk_to_gpa(struct mv_vm *vm, const struct kvm_sregs *sregs, gva_t gva, gpa_t *ret)
 {
-    struct x86_paging paging = walk_paging(vm, sregs);
+    struct paging paging = walk_paging(vm, sregs);
     struct x86_walk walk;
     x86_walk(&paging, gva, walk_read, vm->options.memory, &walk);
     if (walk.end != X86_WALK_MAPPED) {

@@ -3,11 +3,11 @@
 #ifndef VM_WALK_H
 #define VM_WALK_H
 
-#include "paging/x86.h"
+#include "paging/state.h"
 #include "vm/vm.h"
 
-/* How a vCPU with these registers translates. */
-struct x86_paging walk_paging(const struct mv_vm *vm, const struct kvm_sregs *sregs);
+/* How a vCPU with these registers translates. PDPTEs of PAE are read in memory. */
+struct paging walk_paging(const struct mv_vm *vm, const struct kvm_sregs *sregs);
 
 /* The linear address of the next instruction. 64-bit code ignores CS's base; other code has 32 address bits. */
 gva_t walk_next_instruction(const struct kvm_regs *regs, const struct kvm_sregs *sregs);

@@ -59,7 +59,7 @@ static uint64_t random_address(void)
 
 static uint64_t random_entry(void)
 {
-    uint64_t entry = random_address() | (random_bits() & 0xe7e) | (one_in(12) ? 0 : ENTRY_P);
+    uint64_t entry = random_address() | (random_bits() & 0xf7e) | (one_in(12) ? 0 : ENTRY_P);
     entry |= one_in(10) ? ENTRY_PS : 0;
     entry |= one_in(16) ? UINT64_C(1) << 12 : 0; /* PAT of a large page */
     entry |= one_in(16) ? UINT64_C(1) << 63 : 0; /* NX */

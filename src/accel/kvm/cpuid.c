@@ -15,6 +15,9 @@
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 
 /* Leaf 80000001 EDX bit 26: 1 GiB pages; leaf 80000008 EAX bits 7-0: MAXPHYADDR, without it 36. */
+#define LEAF_VENDOR 0u
+#define VENDOR_AMD 0x68747541u   /* "Auth" of AuthenticAMD */
+#define VENDOR_HYGON 0x6f677948u /* "Hygo" of HygonGenuine */
 #define LEAF_EXTENDED 0x80000001u
 #define LEAF_EXTENDED_EDX_1G_PAGES (1u << 26)
 #define LEAF_ADDRESS_SIZES 0x80000008u
@@ -85,7 +88,9 @@ struct accel_paging kvm_cpuid_paging(const struct kvm_cpuid2 *cpuid)
     struct accel_paging paging = {.address_bits = ADDRESS_BITS_DEFAULT};
     for (uint32_t i = 0; i < cpuid->nent; i++) {
         const struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
-        if (e->function == LEAF_EXTENDED) {
+        if (e->function == LEAF_VENDOR) {
+            paging.is_amd = e->ebx == VENDOR_AMD || e->ebx == VENDOR_HYGON;
+        } else if (e->function == LEAF_EXTENDED) {
             paging.has_1g_pages = e->edx & LEAF_EXTENDED_EDX_1G_PAGES;
         } else if (e->function == LEAF_ADDRESS_SIZES && (e->eax & 0xff) >= 32) {
             paging.address_bits = e->eax & 0xff;
