@@ -24,6 +24,8 @@
 
 #include <cmocka.h>
 
+#include <memvirt/dirty.h>
+
 #include "accel/kvm/internal.h"
 #include "base/os.h"
 #include "machine/block.h"
@@ -84,14 +86,24 @@ static struct mv_region *new_region(struct world *w, const struct mv_region_opti
     return region;
 }
 
-/* RAM and ROM over random pieces of one block, MMIO, aliases of earlier ones; some with edges inside a page. */
+static enum mv_result ignore(void *opaque, uint64_t offset, unsigned size_bytes, uint64_t value,
+                             struct mv_attrs attrs)
+{
+    (void)opaque, (void)offset, (void)size_bytes, (void)value, (void)attrs;
+    return MV_OK;
+}
+
+static const struct mv_mmio_ops flash_ops = {.write = ignore};
+
+/* Memory of all kinds over random pieces of one block, MMIO, aliases of earlier ones; some with edges inside a
+ * page. */
 static void make_regions(struct world *w)
 {
     for (unsigned i = 0; i < REGIONS; i++) {
         uint64_t pages = 1 + random_below(24);
         uint64_t size = pages * w->page - (random_below(6) == 0 ? 16 : 0);
         struct mv_region_options o = {.name = "r", .size_bytes = size};
-        switch (i < 4 ? 0 : random_below(5)) {
+        switch (i < 4 ? 0 : random_below(7)) {
         case 0:
         case 1:
             o.kind = MV_REGION_RAM;
@@ -105,6 +117,17 @@ static void make_regions(struct world *w)
             o.block_offset_bytes = random_below(PAGES) * w->page;
             break;
         case 3: o.kind = MV_REGION_MMIO; break;
+        case 4:
+            o.kind = MV_REGION_ROM_DEVICE;
+            o.ops = &flash_ops;
+            o.block = w->block;
+            o.block_offset_bytes = random_below(PAGES) * w->page;
+            break;
+        case 5:
+            o.kind = MV_REGION_RAM_DEVICE;
+            o.block = w->block;
+            o.block_offset_bytes = random_below(PAGES) * w->page;
+            break;
         default:
             o.kind = MV_REGION_ALIAS;
             o.target = w->regions[random_below(i)];
@@ -216,7 +239,9 @@ static void check_slots(const struct world *w)
         assert_true(mv_view_lookup(view, s->gpa, &section));
         assert_true(section.range.last >= s->gpa.raw + s->size_bytes - 1);
         assert_int_equal(section.hva.raw + (s->gpa.raw - section.range.first), s->hva.raw);
-        assert_int_equal(section.readonly, s->flags == KVM_MEM_READONLY);
+        assert_int_equal(s->flags, !section.writable       ? KVM_MEM_READONLY
+                                   : section.log_mask != 0 ? KVM_MEM_LOG_DIRTY_PAGES
+                                                           : 0);
         covered += s->size_bytes / w->page;
     }
     mv_view_release(view);
@@ -239,7 +264,7 @@ static void random_edit(struct world *w)
         w->mapped[i] = true;
         return;
     }
-    switch (random_below(5)) {
+    switch (random_below(7)) {
     case 0:
     case 1:
         assert_int_equal(mv_region_remove(r, NULL), 0);
@@ -247,7 +272,9 @@ static void random_edit(struct world *w)
         break;
     case 2: assert_int_equal(mv_region_set_address(r, at, NULL), 0); break;
     case 3: assert_int_equal(mv_region_set_enabled(r, random_below(2), NULL), 0); break;
-    default: assert_int_equal(mv_region_set_readonly(r, random_below(2), NULL), 0); break;
+    case 4: assert_int_equal(mv_region_set_readonly(r, random_below(2), NULL), 0); break;
+    case 5: (void)mv_region_set_rom_mode(r, random_below(2), NULL); break; /* refused but for ROM devices */
+    default: (void)mv_region_set_log(r, MV_DIRTY_DISPLAY, random_below(2), NULL); break;
     }
 }
 
