@@ -52,6 +52,9 @@ static void init_locks(struct hv_vm *vm)
     pthread_mutex_init(&vm->mmu_lock, NULL);
     pthread_mutex_init(&vm->vcpus_lock, NULL);
     hv_notifier_init(&vm->notifier);
+    pthread_mutex_init(&vm->notifier.lock, NULL);
+    pthread_cond_init(&vm->notifier.idle, NULL);
+    pthread_mutex_init(&vm->io.ring_lock, NULL);
 }
 
 /* All but the scheme. */
@@ -63,6 +66,9 @@ static void free_vm(struct hv_vm *vm)
         }
     }
     hv_notifier_finish(&vm->notifier);
+    io_finish(vm);
+    pthread_cond_destroy(&vm->notifier.idle);
+    pthread_mutex_destroy(&vm->notifier.lock);
     pthread_mutex_destroy(&vm->vcpus_lock);
     pthread_mutex_destroy(&vm->mmu_lock);
     pthread_mutex_destroy(&vm->slots_lock);
@@ -78,7 +84,8 @@ static int fill_vm(struct hv_vm *vm)
             return -ENOMEM;
         }
     }
-    return vm->mmu->vm_init(vm);
+    int rc = io_init(vm);
+    return rc < 0 ? rc : vm->mmu->vm_init(vm);
 }
 
 int hv_vm_create(const struct hv_options *options, struct hv_vm **ret)
@@ -111,6 +118,19 @@ void hv_vm_destroy(struct hv_vm *vm)
     assert(!vm->vcpus);
     vm->mmu->vm_finish(vm);
     free_vm(vm);
+}
+
+int hv_enable_cap(struct hv_vm *vm, const struct kvm_enable_cap *cap)
+{
+    if (cap->flags != 0) {
+        return -EINVAL;
+    }
+    switch (cap->cap) {
+    case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: return hv_enable_manual_protect(vm, cap->args[0]);
+    case KVM_CAP_DIRTY_LOG_RING:
+    case KVM_CAP_DIRTY_LOG_RING_ACQ_REL: return hv_enable_dirty_ring(vm, (uint32_t)cap->args[0]);
+    default: return -EINVAL;
+    }
 }
 
 /* --- vCPUs -------------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #include "base/addr.h"
 #include "base/rendezvous.h"
 #include "hypervisor/counters.h"
+#include "hypervisor/io.h"
 #include "hypervisor/request.h"
 #include "hypervisor/slot.h"
 #include "paging/exit.h"
@@ -84,6 +85,7 @@ struct hv_vm {
     pthread_mutex_t mmu_lock;                  /* who walks tables and is no vCPU's fault */
     struct hv_slots *slots[HV_ADDRESS_SPACES]; /* published: load it by hv_slots, or under `slots_lock` */
     struct hv_notifier notifier;
+    struct io io;                /* ioeventfds and coalesced zones */
     struct hv_counters counters; /* without the vCPUs': see hv_counters_read */
     pthread_mutex_t vcpus_lock;  /* the list; a leaf */
     struct hv_vcpu *vcpus;
@@ -141,6 +143,7 @@ int hv_set_slot2(struct hv_vm *vm, const struct hv_region2 *region);
 /* KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG, KVM_ENABLE_CAP of the two capabilities, KVM_RESET_DIRTY_RINGS. */
 int hv_get_dirty_log(struct hv_vm *vm, const struct kvm_dirty_log *log);
 int hv_clear_dirty_log(struct hv_vm *vm, const struct kvm_clear_dirty_log *log);
+int hv_enable_cap(struct hv_vm *vm, const struct kvm_enable_cap *cap); /* -EINVAL: not one of the two */
 int hv_enable_manual_protect(struct hv_vm *vm, uint64_t flags);
 int hv_enable_dirty_ring(struct hv_vm *vm, uint32_t bytes);
 int hv_reset_dirty_rings(struct hv_vm *vm); /* how many entries were taken back, or -errno */
