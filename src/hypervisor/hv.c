@@ -52,8 +52,6 @@ static void init_locks(struct hv_vm *vm)
     pthread_mutex_init(&vm->mmu_lock, NULL);
     pthread_mutex_init(&vm->vcpus_lock, NULL);
     hv_notifier_init(&vm->notifier);
-    pthread_mutex_init(&vm->notifier.lock, NULL);
-    pthread_cond_init(&vm->notifier.idle, NULL);
     pthread_mutex_init(&vm->io.ring_lock, NULL);
 }
 
@@ -67,8 +65,6 @@ static void free_vm(struct hv_vm *vm)
     }
     hv_notifier_finish(&vm->notifier);
     io_finish(vm);
-    pthread_cond_destroy(&vm->notifier.idle);
-    pthread_mutex_destroy(&vm->notifier.lock);
     pthread_mutex_destroy(&vm->vcpus_lock);
     pthread_mutex_destroy(&vm->mmu_lock);
     pthread_mutex_destroy(&vm->slots_lock);

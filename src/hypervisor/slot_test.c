@@ -423,7 +423,7 @@ static void an_editor_under_vcpus(void **state)
             sched_yield();
         }
     }
-    for (unsigned n = 0; n < 150; n++) {
+    for (unsigned n = 0; n < 60; n++) {
         assert_int_equal(set(vm, 0, 0, 16, 8, hva), 0);
         assert_int_equal(set(vm, 0, 0, 17, 8, hva), 0);
         assert_int_equal(set(vm, 1, n & 1 ? LOG : 0, 64, 8, hva), 0);

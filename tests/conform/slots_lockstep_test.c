@@ -292,7 +292,7 @@ static void steps(const struct slots_on *ours, const char *test)
         printf("# SKIP %s: %s\n", test, why_not);
         skip();
     }
-    unsigned rounds = getenv("MEMVIRT_TEST_LONG") ? 60 : 4;
+    unsigned rounds = getenv("MEMVIRT_TEST_LONG") ? 40 : 2;
     unsigned done[2] = {0};
     for (unsigned round = 0; round < rounds; round++) {
         struct pair p;
@@ -326,10 +326,24 @@ static void native_in_lockstep(void **state)
     steps(&slots_on_native, "native_in_lockstep");
 }
 
+static void ept_in_lockstep(void **state)
+{
+    (void)state;
+    steps(&slots_on_ept, "ept_in_lockstep");
+}
+
+static void npt_in_lockstep(void **state)
+{
+    (void)state;
+    steps(&slots_on_npt, "npt_in_lockstep");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(native_in_lockstep),
+        cmocka_unit_test(ept_in_lockstep),
+        cmocka_unit_test(npt_in_lockstep),
     };
     const char *seed = getenv("MEMVIRT_SEED");
     random_state = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL) * 0x9e3779b97f4a7c15u | 1;

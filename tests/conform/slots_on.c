@@ -163,6 +163,16 @@ static struct slots_vm *native_create(unsigned address_bits)
     return create(HV_MMU_NATIVE, address_bits);
 }
 
+static struct slots_vm *ept_create(unsigned address_bits)
+{
+    return create(HV_MMU_EPT, address_bits);
+}
+
+static struct slots_vm *npt_create(unsigned address_bits)
+{
+    return create(HV_MMU_NPT, address_bits);
+}
+
 static void destroy(struct slots_vm *vm)
 {
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
@@ -232,19 +242,24 @@ static unsigned spaces(struct slots_vm *vm)
     return HV_ADDRESS_SPACES;
 }
 
-const struct slots_on slots_on_native = {
-    .name = "native",
-    .why_not = hv_why_not,
-    .create = native_create,
-    .destroy = destroy,
-    .set_slot = set_slot,
-    .set_slot2 = set_slot2,
-    .get_dirty_log = get_dirty_log,
-    .clear_dirty_log = clear_dirty_log,
-    .enable_cap = enable_cap,
-    .reset_rings = reset_rings,
-    .vcpu_create = vcpu_create,
-    .ioeventfd = ioeventfd,
-    .coalesce = coalesce,
-    .spaces = spaces,
-};
+#define OURS(who)                                                                                                 \
+    const struct slots_on slots_on_##who = {                                                                      \
+        .name = #who,                                                                                             \
+        .why_not = hv_why_not,                                                                                    \
+        .create = who##_create,                                                                                   \
+        .destroy = destroy,                                                                                       \
+        .set_slot = set_slot,                                                                                     \
+        .set_slot2 = set_slot2,                                                                                   \
+        .get_dirty_log = get_dirty_log,                                                                           \
+        .clear_dirty_log = clear_dirty_log,                                                                       \
+        .enable_cap = enable_cap,                                                                                 \
+        .reset_rings = reset_rings,                                                                               \
+        .vcpu_create = vcpu_create,                                                                               \
+        .ioeventfd = ioeventfd,                                                                                   \
+        .coalesce = coalesce,                                                                                     \
+        .spaces = spaces,                                                                                         \
+    }
+
+OURS(native);
+OURS(ept);
+OURS(npt);
