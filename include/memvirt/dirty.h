@@ -105,6 +105,23 @@ struct mv_dirty_snapshot;
 MV_API int mv_dirty_snapshot_and_clear(struct mv_region *region, uint64_t offset, uint64_t length,
                                        enum mv_dirty_client client, struct mv_dirty_snapshot **ret,
                                        struct mv_error *err);
+/**
+ * The same, but the accelerator does not begin anew yet: where it keeps a log of its own that has to be cleared
+ * (KVM_CLEAR_DIRTY_LOG), that is a great deal of work for a whole region at once, and a guest that writes
+ * meanwhile waits for it. It is put off to mv_dirty_snapshot_clear(), chunk by chunk; what is never cleared will
+ * be marked again by the next sync.
+ * @param chunk_bytes  how much is cleared at a time: a power of two of at least 64 pages. QEMU has 1 GiB
+ * @return as mv_dirty_snapshot_and_clear(); -EINVAL ("bad-chunk")
+ */
+MV_API int mv_dirty_snapshot_take(struct mv_region *region, uint64_t offset, uint64_t length,
+                                  enum mv_dirty_client client, uint64_t chunk_bytes,
+                                  struct mv_dirty_snapshot **ret, struct mv_error *err);
+/**
+ * Somebody is about to look at the bytes of a range: let the accelerator log the chunks anew that have some of it
+ * and were not cleared before. Must come before the look: a write after the look and before this would be lost.
+ * What is outside the snapshot, or cleared already, costs nothing. One thread at a time for each snapshot.
+ */
+MV_API void mv_dirty_snapshot_clear(struct mv_dirty_snapshot *snapshot, uint64_t offset, uint64_t length);
 /** Whether any page of a range of the region was marked. What is outside the snapshot was not. */
 MV_API bool mv_dirty_snapshot_get(const struct mv_dirty_snapshot *snapshot, uint64_t offset, uint64_t length);
 /**

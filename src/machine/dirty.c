@@ -165,8 +165,8 @@ bool mv_dirty_test_and_clear(struct mv_region *region, uint64_t offset, uint64_t
 /* --- snapshots --------------------------------------------------------------------------------- */
 
 /*
- * Immutable. `groups` has a bit for each word that is not 0, so that words in which nothing is marked are neither
- * written nor read: their memory stays untouched.
+ * Immutable, but for `pending`. `groups` has a bit for each word that is not 0, so that words in which nothing is
+ * marked are neither written nor read: their memory stays untouched.
  */
 struct mv_dirty_snapshot {
     uint64_t origin;          /* the block's page that has the region's offset 0 */
@@ -176,6 +176,9 @@ struct mv_dirty_snapshot {
     uint64_t count;
     uint64_t *words;
     uint64_t *groups;
+    struct mv_region *region; /* a reference */
+    uint64_t chunk_pages;     /* of the block, from its page 0 on; 0: nothing is put off */
+    uint64_t *pending;        /* a bit for each chunk, from that of pages.first on: it is not cleared yet */
 };
 
 void mv_dirty_snapshot_free(struct mv_dirty_snapshot *snapshot)
@@ -183,6 +186,8 @@ void mv_dirty_snapshot_free(struct mv_dirty_snapshot *snapshot)
     if (snapshot) {
         free(snapshot->words);
         free(snapshot->groups);
+        free(snapshot->pending);
+        mv_region_put(snapshot->region);
         free(snapshot);
     }
 }
@@ -220,8 +225,28 @@ static uint64_t size_now(struct mv_region *region)
     return size_bytes;
 }
 
+static uint64_t chunk_count(const struct mv_dirty_snapshot *s)
+{
+    return s->chunk_pages ? s->pages.last / s->chunk_pages - s->pages.first / s->chunk_pages + 1 : 0;
+}
+
+/* All its arrays, or none. */
+static bool allocate(struct mv_dirty_snapshot *s)
+{
+    s->words = calloc(s->nwords, sizeof(uint64_t));
+    s->groups = calloc(s->nwords / 64 + 1, sizeof(uint64_t));
+    s->pending = calloc(chunk_count(s) / 64 + 1, sizeof(uint64_t));
+    if (s->words && s->groups && s->pending) {
+        return true;
+    }
+    free(s->words);
+    free(s->groups);
+    free(s->pending);
+    return false;
+}
+
 /* Check, and make an empty one. */
-static int snapshot_begin(struct mv_region *region, uint64_t offset, uint64_t length,
+static int snapshot_begin(struct mv_region *region, uint64_t offset, uint64_t length, uint64_t chunk_pages,
                           struct mv_dirty_snapshot **ret, struct mv_error *err)
 {
     const char *name = region->name;
@@ -231,7 +256,8 @@ static int snapshot_begin(struct mv_region *region, uint64_t offset, uint64_t le
         return error_set(err, -EINVAL, "bad-region", name, "region %s: it has no memory that could be dirty",
                          name);
     }
-    struct mv_dirty_snapshot s = {.origin = region->ram.offset / PAGE, .size_bytes = size_now(region)};
+    struct mv_dirty_snapshot s = {
+        .origin = region->ram.offset / PAGE, .size_bytes = size_now(region), .chunk_pages = chunk_pages};
     if (!range_of(offset, length, &range) || range.last >= s.size_bytes ||
         !dirty_pages_of(region, offset, length, &pages)) {
         return error_set(err, -EINVAL, "bad-range", name,
@@ -239,15 +265,12 @@ static int snapshot_begin(struct mv_region *region, uint64_t offset, uint64_t le
     }
     s.pages = widen(&s, pages);
     s.nwords = s.pages.last / 64 - s.pages.first / 64 + 1;
-    s.words = calloc(s.nwords, sizeof(uint64_t));
-    s.groups = calloc(s.nwords / 64 + 1, sizeof(uint64_t));
     struct mv_dirty_snapshot *snapshot = malloc(sizeof *snapshot);
-    if (!s.words || !s.groups || !snapshot) {
-        free(s.words);
-        free(s.groups);
+    if (!snapshot || !allocate(&s)) {
         free(snapshot);
         return error_set(err, -ENOMEM, "no-memory", name, "region %s: out of memory for its dirty pages", name);
     }
+    s.region = mv_region_get(region);
     *snapshot = s;
     *ret = snapshot;
     return 0;
@@ -257,7 +280,7 @@ int mv_dirty_snapshot_and_clear(struct mv_region *region, uint64_t offset, uint6
                                 enum mv_dirty_client client, struct mv_dirty_snapshot **ret, struct mv_error *err)
 {
     struct mv_dirty_snapshot *snapshot = NULL;
-    int rc = snapshot_begin(region, offset, length, &snapshot, err);
+    int rc = snapshot_begin(region, offset, length, 0, &snapshot, err);
     if (rc < 0) {
         return rc;
     }
@@ -267,6 +290,73 @@ int mv_dirty_snapshot_and_clear(struct mv_region *region, uint64_t offset, uint6
     *ret = snapshot;
     return 0;
 }
+
+/* --- clearing later ---------------------------------------------------------------------------- */
+
+/* Chunks in which nothing was marked have nothing to clear. */
+static void note_pending(struct mv_dirty_snapshot *s)
+{
+    const uint64_t words_of_chunk = s->chunk_pages / 64;
+    const uint64_t first_word = s->pages.first / 64, first_chunk = first_word / words_of_chunk;
+    for (uint64_t i = 0; i < s->nwords; i++) {
+        if (s->groups[i / 64] == 0) {
+            i |= 63;
+        } else if (s->words[i] != 0) {
+            uint64_t chunk = (first_word + i) / words_of_chunk - first_chunk;
+            s->pending[chunk / 64] |= UINT64_C(1) << chunk % 64;
+        }
+    }
+}
+
+int mv_dirty_snapshot_take(struct mv_region *region, uint64_t offset, uint64_t length, enum mv_dirty_client client,
+                           uint64_t chunk_bytes, struct mv_dirty_snapshot **ret, struct mv_error *err)
+{
+    struct mv_dirty_snapshot *snapshot = NULL;
+    if (chunk_bytes < 64 * PAGE || (chunk_bytes & (chunk_bytes - 1)) != 0) {
+        return error_set(err, -EINVAL, "bad-chunk", region->name,
+                         "region %s: its log cannot be cleared by %" PRIu64
+                         " bytes: it must be a power of two of at least 64 pages",
+                         region->name, chunk_bytes);
+    }
+    int rc = snapshot_begin(region, offset, length, chunk_bytes / PAGE, &snapshot, err);
+    if (rc < 0) {
+        return rc;
+    }
+    mv_dirty_sync(region);
+    snapshot_take(snapshot, &region->ram.block->dirty, client);
+    note_pending(snapshot);
+    *ret = snapshot;
+    return 0;
+}
+
+static void clear_chunk(struct mv_dirty_snapshot *s, uint64_t chunk)
+{
+    uint64_t *word = &s->pending[chunk / 64];
+    uint64_t first = (s->pages.first / s->chunk_pages + chunk) * s->chunk_pages;
+    uint64_t last = first + s->chunk_pages - 1;
+    if (*word >> chunk % 64 & 1) {
+        *word &= ~(UINT64_C(1) << chunk % 64);
+        dirty_log_clear(s->region, (struct dirty_pages){first > s->pages.first ? first : s->pages.first,
+                                                        last < s->pages.last ? last : s->pages.last});
+    }
+}
+
+void mv_dirty_snapshot_clear(struct mv_dirty_snapshot *snapshot, uint64_t offset, uint64_t length)
+{
+    struct mv_range range;
+    if (snapshot->chunk_pages == 0 || !range_of(offset, length, &range) || offset >= snapshot->size_bytes) {
+        return;
+    }
+    uint64_t first = snapshot->origin + range.first / PAGE, last = snapshot->origin + range.last / PAGE;
+    first = first > snapshot->pages.first ? first : snapshot->pages.first;
+    last = last < snapshot->pages.last ? last : snapshot->pages.last;
+    uint64_t base = snapshot->pages.first / snapshot->chunk_pages;
+    for (uint64_t page = first; page <= last; page = (page / snapshot->chunk_pages + 1) * snapshot->chunk_pages) {
+        clear_chunk(snapshot, page / snapshot->chunk_pages - base);
+    }
+}
+
+/* --- looking at a snapshot --------------------------------------------------------------------- */
 
 /* The first marked page of the block at `page` or after it, which is in the snapshot. */
 static bool next_marked(const struct mv_dirty_snapshot *s, uint64_t page, uint64_t *ret)

@@ -274,6 +274,50 @@ static void sync_and_clear_are_clipped(void **state)
     mv_listener_destroy(lg);
 }
 
+/* What is put off is told by chunks, once each, and only those in which something was marked. */
+static void clears_can_be_put_off(void **state)
+{
+    (void)state;
+    struct witness w = {.name = "w", .journal = &journal};
+    struct mv_region *r = put_in(rig.root, 0x100000, ram(&rig, "r", 0x200000), 0);
+    struct mv_listener *l = attach(rig.space, &w, 0);
+    struct mv_dirty_snapshot *snapshot = NULL;
+    struct mv_error err;
+    set_log(r, true);
+    put(0x100000, 1);
+    put(0x143000, 1);
+    put(0x150000, 1);
+    put(0x2f0000, 1);
+    journal.used = 0;
+    assert_int_equal(mv_dirty_snapshot_take(r, 0, 0x200000, DISPLAY, 0x40000, &snapshot, &err), 0);
+    assert_journal(&journal, "w:sync 100000-2fffff r@0\n");
+    assert_int_equal(mv_dirty_snapshot_count(snapshot), 4);
+    assert_taken(r, DISPLAY, 512, "");
+    mv_dirty_snapshot_clear(snapshot, 0x50000, 1);
+    assert_journal(&journal, "w:clear 140000-17ffff r@40000\n");
+    mv_dirty_snapshot_clear(snapshot, 0x43000, PAGE);    /* the same chunk */
+    mv_dirty_snapshot_clear(snapshot, 0x80000, 0x40000); /* nothing was marked */
+    mv_dirty_snapshot_clear(snapshot, 0x200000, PAGE);   /* not in it */
+    assert_journal(&journal, "");
+    mv_dirty_snapshot_clear(snapshot, 0, UINT64_MAX);
+    assert_journal(&journal, "w:clear 100000-13ffff r@0\nw:clear 2c0000-2fffff r@1c0000\n");
+    mv_dirty_snapshot_clear(snapshot, 0, 0x200000);
+    assert_journal(&journal, "");
+    mv_dirty_snapshot_free(snapshot);
+    /* A part of the region, whose first chunk is cut. */
+    put(0x1a0000, 1);
+    journal.used = 0;
+    assert_int_equal(mv_dirty_snapshot_take(r, 0xa0000, 0x1000, DISPLAY, 0x80000, &snapshot, &err), 0);
+    journal.used = 0;
+    mv_dirty_snapshot_clear(snapshot, 0xa0000, 1);
+    assert_journal(&journal, "w:clear 180000-1bffff r@80000\n");
+    mv_dirty_snapshot_free(snapshot);
+    assert_int_equal(mv_dirty_snapshot_take(r, 0, 1, DISPLAY, 0x1000, &snapshot, &err), -EINVAL);
+    assert_string_equal(err.reason, "bad-chunk");
+    assert_int_equal(mv_dirty_snapshot_take(r, 0, 1, DISPLAY, 0x60000, &snapshot, &err), -EINVAL);
+    mv_listener_destroy(l);
+}
+
 #define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, open_rig, close_rig)
 
 int main(void)
@@ -286,6 +330,7 @@ int main(void)
         WITH_RIG(a_stop_waits_for_a_paused_vm),
         WITH_RIG(late_and_early),
         WITH_RIG(sync_and_clear_are_clipped),
+        WITH_RIG(clears_can_be_put_off),
     };
     return cmocka_run_group_tests_name("dirty_log", tests, NULL, NULL);
 }

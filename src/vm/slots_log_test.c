@@ -112,6 +112,37 @@ static void test_clients_do_not_clear_for_each_other(void **state)
     tear_down(&f);
 }
 
+/* What is put off costs no call until then; a write before that is not lost, nor is what is never cleared. */
+static void test_clears_that_are_put_off(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct mv_dirty_snapshot *snapshot;
+    manual_logs = true;
+    set_up(&f);
+    manual_logs = false;
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    set_log(f.ram, true);
+    assert_true(guest_writes(&f.kernel, 5 * PAGE));
+    assert_true(guest_writes(&f.kernel, 70 * PAGE));
+    assert_int_equal(mv_dirty_snapshot_take(f.ram, 0, 256 * PAGE, MV_DIRTY_DISPLAY, 64 * PAGE, &snapshot, NULL),
+                     0);
+    assert_int_equal(f.kernel.clears, 0);
+    assert_true(guest_writes(&f.kernel, 5 * PAGE)); /* before it is cleared: whoever looks after that sees it */
+    mv_dirty_snapshot_clear(snapshot, 5 * PAGE, PAGE);
+    assert_int_equal(f.kernel.clears, 1);
+    assert_int_equal(f.kernel.cleared_pages, 64);
+    assert_true(guest_writes(&f.kernel, 6 * PAGE));
+    mv_dirty_snapshot_free(snapshot); /* and page 70 was never looked at */
+    assert_int_equal(mv_dirty_snapshot_take(f.ram, 0, 256 * PAGE, MV_DIRTY_DISPLAY, 64 * PAGE, &snapshot, NULL),
+                     0);
+    assert_int_equal(mv_dirty_snapshot_count(snapshot), 2);
+    assert_true(mv_dirty_snapshot_get(snapshot, 6 * PAGE, PAGE));
+    assert_true(mv_dirty_snapshot_get(snapshot, 70 * PAGE, PAGE));
+    mv_dirty_snapshot_free(snapshot);
+    tear_down(&f);
+}
+
 /* A region over the same bytes takes a slot over as it is, and its log is its own. */
 static void test_a_slot_changes_hands(void **state)
 {
@@ -220,6 +251,7 @@ int main(void)
         cmocka_unit_test(test_a_log_is_fetched_before_its_slot_goes),
         cmocka_unit_test(test_sync_finds_each_page),
         cmocka_unit_test(test_clients_do_not_clear_for_each_other),
+        cmocka_unit_test(test_clears_that_are_put_off),
         cmocka_unit_test(test_a_slot_changes_hands),
         cmocka_unit_test(test_a_log_that_was_off_for_a_while),
         cmocka_unit_test(test_a_slot_follows_its_block),
