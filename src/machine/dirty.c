@@ -43,9 +43,27 @@ bool dirty_pages_of(const struct mv_region *region, uint64_t offset, uint64_t le
 
 /* --- marking ----------------------------------------------------------------------------------- */
 
+/* Of one word a mark that is not there yet is set by one atomic operation, after which the bytes cannot come; only
+ * to leave one alone takes a fence. */
+static void mark_word(struct dirty_map *map, uint64_t i, uint64_t bits, unsigned clients)
+{
+    for (unsigned client = 0; client < MV_DIRTY_CLIENTS; client++) {
+        if (clients & MV_DIRTY_BIT(client)) {
+            if ((dirty_map_load(map, client, i) & bits) == bits) {
+                atomic_thread_fence(memory_order_seq_cst);
+            }
+            dirty_map_set(map, client, i, bits);
+        }
+    }
+}
+
 void dirty_mark_pages(struct mv_block *block, struct dirty_pages pages, unsigned clients)
 {
     struct dirty_map *map = &block->dirty;
+    if (pages.first / 64 == pages.last / 64) {
+        mark_word(map, pages.first / 64, bits_of(pages.first / 64, pages), clients);
+        return;
+    }
     atomic_thread_fence(memory_order_seq_cst); /* see dirty.h */
     for (unsigned client = 0; client < MV_DIRTY_CLIENTS; client++) {
         if (clients & MV_DIRTY_BIT(client)) {
@@ -382,9 +400,19 @@ static bool next_marked(const struct mv_dirty_snapshot *s, uint64_t page, uint64
     return true;
 }
 
-static bool is_marked(const struct mv_dirty_snapshot *s, uint64_t page)
+/* The first one after `page`, which is marked, that is not; one past the last if all are. */
+static uint64_t next_clean(const struct mv_dirty_snapshot *s, uint64_t page)
 {
-    return s->words[page / 64 - s->pages.first / 64] >> page % 64 & 1;
+    uint64_t base = s->pages.first / 64, i = page / 64 - base;
+    if (page % 64 != 63 && !(s->words[i] >> page % 64 & 2)) { /* most often */
+        return page + 1;
+    }
+    uint64_t clean = ~s->words[i] & UINT64_MAX << page % 64;
+    while (clean == 0 && ++i < s->nwords) {
+        clean = ~s->words[i];
+    }
+    uint64_t end = clean ? (base + i) * 64 + (uint64_t)__builtin_ctzll(clean) : s->pages.last + 1;
+    return end <= s->pages.last ? end : s->pages.last + 1;
 }
 
 /* The pages of the snapshot at which offsets of the region from `offset` on are. */
@@ -397,13 +425,11 @@ static bool first_page(const struct mv_dirty_snapshot *s, uint64_t offset, uint6
 
 bool mv_dirty_snapshot_next(const struct mv_dirty_snapshot *snapshot, uint64_t offset, struct mv_range *ret)
 {
-    uint64_t page, end;
+    uint64_t page;
     if (!first_page(snapshot, offset, &page) || !next_marked(snapshot, page, &page)) {
         return false;
     }
-    for (end = page + 1; end <= snapshot->pages.last && is_marked(snapshot, end);) {
-        end++;
-    }
+    uint64_t end = next_clean(snapshot, page);
     uint64_t first = (page - snapshot->origin) * PAGE;
     uint64_t last = (end - snapshot->origin) * PAGE - 1;
     ret->first = first > offset ? first : offset;

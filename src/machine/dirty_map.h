@@ -34,7 +34,8 @@ static inline uint64_t dirty_map_load(const struct dirty_map *map, enum mv_dirty
     return atomic_load_explicit(&map->words[client][i], memory_order_relaxed) ^ dirty_map_clean(client);
 }
 
-/* Make `bits` dirty. The caller has executed a full fence since it stored what it marks. */
+/* Make `bits` dirty. The caller has executed a full fence since it stored what it marks, if any of them may be so
+ * already. */
 void dirty_map_set(struct dirty_map *map, enum mv_dirty_client client, uint64_t i, uint64_t bits);
 /* Make `bits` clean. @return those that were dirty */
 uint64_t dirty_map_take(struct dirty_map *map, enum mv_dirty_client client, uint64_t i, uint64_t bits);
