@@ -33,14 +33,19 @@ void front_fill(struct front *f, uint64_t gva, unsigned kind, unsigned who, cons
     f->has_parts |= is_part;
 }
 
+void front_drop_found(struct front *f, uint64_t gva)
+{
+    for (unsigned who = 0; who < FRONT_WHOS; who++) {
+        struct front_entry *entry = &f->entry[who][(gva >> 12) & (FRONT_ENTRIES - 1)];
+        memset(entry->page, 0xff, sizeof entry->page);
+    }
+}
+
 void front_drop_page(struct front *f, uint64_t gva)
 {
     if (f->has_parts) {
         front_empty(f);
-        return;
-    }
-    for (unsigned who = 0; who < FRONT_WHOS; who++) {
-        struct front_entry *entry = &f->entry[who][(gva >> 12) & (FRONT_ENTRIES - 1)];
-        memset(entry->page, 0xff, sizeof entry->page);
+    } else {
+        front_drop_found(f, gva);
     }
 }

@@ -56,6 +56,9 @@ static inline uint64_t front_gpa(const struct front *f, uint64_t gva, unsigned w
     return gva + f->gpa[who][(gva >> 12) & (FRONT_ENTRIES - 1)];
 }
 
+/* What would be found for any access to `gva`. */
+void front_drop_found(struct front *f, uint64_t gva);
+
 /* INVLPG: the page, or all if there may be more parts of it. */
 void front_drop_page(struct front *f, uint64_t gva);
 

@@ -172,11 +172,8 @@ static void drop_address(struct hw_mmu *mmu, gva_t gva, uint64_t mask, uint64_t 
     tlb_drop_page(&mmu->tlb, gva.raw, mask, context);
 }
 
-void hw_mmu_invlpg(struct hw_mmu *mmu, gva_t gva)
+void mmu_drop_address(struct hw_mmu *mmu, gva_t gva)
 {
-    if (!paging_is_canonical(&mmu->paging, gva.raw)) {
-        return;
-    }
     if (mmu->tlb.is_ambiguous) { /* globals of any PCID are the same word */
         drop_address(mmu, gva, CONTEXT_VPID | CONTEXT_PCID | CONTEXT_GLOBAL, mmu->context);
         drop_address(mmu, gva, CONTEXT_VPID | CONTEXT_GLOBAL, context_global(mmu->context));
@@ -184,6 +181,14 @@ void hw_mmu_invlpg(struct hw_mmu *mmu, gva_t gva)
         front_drop_page(&mmu->front, gva.raw);
         tlb_drop_found(&mmu->tlb, gva.raw, mmu->context, mmu->global);
     }
+}
+
+void hw_mmu_invlpg(struct hw_mmu *mmu, gva_t gva)
+{
+    if (!paging_is_canonical(&mmu->paging, gva.raw)) {
+        return;
+    }
+    mmu_drop_address(mmu, gva);
     walk_cache_drop_contexts(&mmu->walk_cache, CONTEXT_VPID | CONTEXT_PCID, mmu->context);
     tell(mmu, "invlpg");
 }

@@ -136,8 +136,12 @@ static enum hw_end refuse(struct hw_mmu *mmu, gva_t gva, struct pt_access access
         ret->exit.access = access;
         ret->exit.gva = gva;
         mmu->counters.exits++;
+        front_drop_found(&mmu->front, gva.raw);
     } else {
         mmu->counters.faults++;
+        if (ret->fault.vector == 14) {
+            mmu_drop_address(mmu, gva);
+        }
         if (mmu->hooks && mmu->hooks->fault) {
             mmu->hooks->fault(mmu->hooks->opaque, &ret->fault);
         }

@@ -30,6 +30,12 @@ struct hw_mmu {
     struct front front;
 };
 
+/*
+ * What the TLB has of the page around `gva` in the present context, globals as well: what INVLPG and a page fault
+ * take along (Intel SDM, "Operations that Invalidate TLBs and Paging-Structure Caches").
+ */
+void mmu_drop_address(struct hw_mmu *mmu, gva_t gva);
+
 static inline bool hw_has_nested(const struct hw_mmu *mmu)
 {
     return mmu->options.dimension == HW_EPT || mmu->options.dimension == HW_NPT;

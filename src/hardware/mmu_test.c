@@ -235,6 +235,29 @@ static void test_page_sizes(void **state)
     assert_int_equal(walks(), 4);
 }
 
+/* A page fault takes along what is cached for its page: the whole of a large one, in whatever parts. */
+static void test_a_fault_drops_the_page(void **state)
+{
+    (void)state;
+    for (unsigned model = 0; model < 2; model++) {
+        struct hw_options options = options_of(HW_EPT);
+        options.model_tlb = model;
+        rig_init(&rig, &options, 4);
+        rig_map(&rig, GVA, 0, 2, RIG_ALL | RIG_AD);
+        rig_map_nested(&rig, 0, 4 * MIB, 1);
+        rig_map_nested(&rig, RIG_TABLES, 2 * MIB, 1);
+        rig_load(&rig);
+        check_done(GVA, R, 0);
+        check_done(GVA + 4096, R, 4096);
+        rig_map(&rig, GVA, 2 * MIB, 2, (RIG_P | RIG_U | RIG_AD));
+        check_done(GVA, R, 0); /* stale */
+        check_fault(GVA + 4096, W, PT_USER, PF_PRESENT | PF_WRITE | PF_USER);
+        check_done(GVA + 4096, R, 2 * MIB + 4096);
+        check_done(GVA, R, 2 * MIB);
+        rig_finish(&rig);
+    }
+}
+
 static void test_4m_pages(void **state)
 {
     (void)state;
@@ -424,6 +447,7 @@ int main(void)
         cmocka_unit_test_teardown(test_rights_are_judged_anew, finish),
         cmocka_unit_test_teardown(test_more_rights_without_invalidation, finish),
         cmocka_unit_test_teardown(test_page_sizes, finish),
+        cmocka_unit_test(test_a_fault_drops_the_page),
         cmocka_unit_test_teardown(test_4m_pages, finish),
         cmocka_unit_test_teardown(test_the_front_when_nobody_counts, finish),
         cmocka_unit_test_teardown(test_a_fault_from_a_walk_cache_is_checked, finish),

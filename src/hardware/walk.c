@@ -10,7 +10,10 @@ struct walker {
     struct walk_cache_hit cached;      /* level 0: it began at the root */
     uint8_t *host[X86_LEVELS_MAX + 1]; /* the page of the table of each level that was reached */
     bool is_writable[X86_LEVELS_MAX + 1];
+    uint8_t rights[X86_LEVELS_MAX + 1]; /* nested ones of the table's page, if this walk has read them */
 };
+
+#define RIGHTS_UNKNOWN 0xff
 
 static void count_update(struct hw_mmu *mmu, uint64_t bits)
 {
@@ -33,6 +36,7 @@ static inline void *reached(struct walker *w, uint8_t *host, gpa_t at, unsigned 
 
 static inline void *reached_cached(struct walker *w, gpa_t at, unsigned level)
 {
+    w->rights[level] = RIGHTS_UNKNOWN;
     return reached(w, w->cached.host + (at.raw & GUEST_PAGE_MASK), at, level, w->cached.is_writable);
 }
 
@@ -61,6 +65,7 @@ static inline __attribute__((always_inline)) void *nested_entry(struct walker *w
         return NULL;
     }
     mmu->counters.refs_guest++;
+    w->rights[level] = mmu->nested_tlb.entries ? RIGHTS_UNKNOWN : page.rights;
     return reached(w, page.host, at, level, page.ready & NESTED_W);
 }
 
@@ -78,9 +83,14 @@ static void *npt_entry(void *ctx, gpa_t at, unsigned level, enum guest_walk_end 
 static enum guest_update ept_update(void *ctx, gpa_t at, unsigned level, uint64_t bits)
 {
     struct walker *w = ctx;
-    if (!w->is_writable[level]) {
+    const unsigned need = NESTED_R | NESTED_W;
+    if (!w->is_writable[level] && w->rights[level] != RIGHTS_UNKNOWN) {
+        nested_exit(w->mmu, true, at.raw, need, NESTED_TABLE, NESTED_DENIED, w->rights[level], w->exit);
+        return GUEST_UPDATE_STOP;
+    }
+    if (!w->is_writable[level]) { /* a cache says so: ask the tables */
         struct nested_page page;
-        if (!nested_reach(w->mmu, true, at.raw, NESTED_R | NESTED_W, NESTED_TABLE, &page, w->exit)) {
+        if (!nested_reach(w->mmu, true, at.raw, need, NESTED_TABLE, &page, w->exit)) {
             return GUEST_UPDATE_STOP;
         }
         w->is_writable[level] = true;

@@ -112,7 +112,8 @@ static inline bool paging_key_denies(const struct paging *p, struct pt_access ac
     if (bits & 1) {
         return true; /* AD: no access at all */
     }
-    bool user_write_or_wp = access.who == PT_USER || p->write_protect;
+    /* WD: writes of a user, with PKRU alone, and of a supervisor with CR0.WP. */
+    bool user_write_or_wp = (is_user_page && access.who == PT_USER) || p->write_protect;
     return (bits & 2) && access.kind == MV_ACCESS_WRITE && user_write_or_wp;
 }
 
