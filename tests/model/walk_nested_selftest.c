@@ -321,9 +321,10 @@ static void test_misconfiguration(void)
                 if (!large && level > 1 && n >= 12 && n < 40) {
                     continue; /* that leads to some other table */
                 }
-                check_misconfiguration(level, large, UINT64_C(1) << n, true, n & 1);
+                check_misconfiguration(level, large, UINT64_C(1) << n, true, true);
+                check_misconfiguration(level, large, UINT64_C(1) << n, true, false);
             }
-            for (uint64_t low = 0; low < 64; low++) {
+            for (uint64_t low = 0; low < 128; low++) {
                 check_misconfiguration(level, large, low ^ 7, false, true);
                 check_misconfiguration(level, large, low ^ 7, true, true);
             }
