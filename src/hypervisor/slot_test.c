@@ -2,26 +2,10 @@
 /* What is not seen through KVM's calls: generations, lookups by gfn and by hva, the INVALID window, its cost. */
 #include "hypervisor/slot.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
-#include <cmocka.h>
-
-#include "hypervisor/hv.h"
-#include "hypervisor/mmu_ops.h"
-
-#define PAGE GUEST_PAGE_SIZE
-#define HVA UINT64_C(0x7f0000000000) /* nothing needs to be there */
-
-#define LOG ((uint32_t)KVM_MEM_LOG_DIRTY_PAGES)
+#include "hypervisor/hv_test.h"
 
 static uint64_t random_state = 88172645463325252u;
 
@@ -31,20 +15,6 @@ static uint64_t random_below(uint64_t n)
     random_state ^= random_state >> 7;
     random_state ^= random_state << 17;
     return random_state % n;
-}
-
-static struct hv_vm *new_vm(void)
-{
-    const struct hv_options options = {.mmu = HV_MMU_NATIVE, .level_max = 3, .address_bits = 48};
-    struct hv_vm *vm;
-    assert_int_equal(hv_vm_create(&options, &vm), 0);
-    return vm;
-}
-
-static int set(struct hv_vm *vm, uint32_t id, uint32_t flags, uint64_t gfn, uint64_t npages, uint64_t hva)
-{
-    const struct kvm_userspace_memory_region r = {id, flags, gfn * PAGE, npages * PAGE, hva};
-    return hv_set_slot(vm, &r);
 }
 
 static uint64_t generation(const struct hv_vm *vm, unsigned space)
@@ -173,11 +143,6 @@ static struct hv_vm *new_watched_vm(struct hv_mmu_ops *ops)
     vm->mmu = ops;
     memset(&seen, 0, sizeof seen);
     return vm;
-}
-
-static uint64_t flushes(const struct hv_vm *vm)
-{
-    return atomic_load(&vm->counters.remote_tlb_flush_requests);
 }
 
 /* DELETE and MOVE zap everything, when the slot is INVALID and nobody uses it; CREATE and FLAGS nothing. */
