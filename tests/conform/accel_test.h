@@ -59,14 +59,19 @@ static inline unsigned char *ram_page(const struct guest *g, unsigned page)
 
 /* --- opening and closing ----------------------------------------------------------------------- */
 
-static inline void guest_open_vm(struct guest *g)
+static inline void guest_open_vm(struct guest *g, const struct accel_vm_options *options)
 {
-    const struct accel_vm_options options = {.private_pages = false};
     struct mv_error err;
-    if (g->ops->vm_create(&options, &g->vm, &err) < 0 || g->ops->vcpu_create(g->vm, 0, &g->vcpu, &err) < 0) {
+    if (g->ops->vm_create(options, &g->vm, &err) < 0 || g->ops->vcpu_create(g->vm, 0, &g->vcpu, &err) < 0) {
         fail_msg("%s", err.text);
     }
     g->run = g->ops->run_area(g->vcpu);
+}
+
+static inline void guest_close_vm(struct guest *g)
+{
+    g->ops->vcpu_destroy(g->vcpu);
+    g->ops->vm_destroy(g->vm);
 }
 
 static inline int guest_open(void **state)
@@ -78,7 +83,7 @@ static inline int guest_open(void **state)
     if (g.status.usable) {
         g.ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         assert_true(g.ram != MAP_FAILED);
-        guest_open_vm(&g);
+        guest_open_vm(&g, &(struct accel_vm_options){.private_pages = false});
     }
     *state = &g;
     return 0;
@@ -89,8 +94,7 @@ static inline int guest_close(void **state)
     struct guest *g = *state;
     alarm(0);
     if (g->status.usable) {
-        g->ops->vcpu_destroy(g->vcpu);
-        g->ops->vm_destroy(g->vm);
+        guest_close_vm(g);
         munmap(g->ram, RAM_BYTES);
     }
     return 0;
