@@ -24,6 +24,11 @@ MV_API enum mv_result mv_space_load(struct mv_space *space, mv_gpa_t address, un
 MV_API enum mv_result mv_space_store(struct mv_space *space, mv_gpa_t address, unsigned size_bytes,
                                      enum mv_endian endian, uint64_t value, struct mv_attrs attrs);
 
+enum mv_rights {
+    MV_READ = 1,
+    MV_WRITE = 2,
+};
+
 /** Write `length` times the same byte. */
 MV_API enum mv_result mv_space_fill(struct mv_space *space, mv_gpa_t address, uint8_t byte, size_t length,
                                     struct mv_attrs attrs);
@@ -42,12 +47,16 @@ MV_API enum mv_result mv_space_compare(struct mv_space *space, mv_gpa_t address,
 MV_API enum mv_result mv_space_read_once(struct mv_space *space, mv_gpa_t address, void *ret_bytes, size_t length,
                                          struct mv_attrs attrs);
 
-/* --- windows ----------------------------------------------------------------------------------- */
+/**
+ * Whether an access would be taken as it is, all of it: nothing is read or written, but devices are asked (their
+ * `accepts`), and IOMMUs. What they would return is another matter, and so is whether it is still so a moment
+ * later.
+ * @param right  MV_READ or MV_WRITE
+ */
+MV_API bool mv_space_accepts(struct mv_space *space, mv_gpa_t address, size_t length, enum mv_rights right,
+                             struct mv_attrs attrs);
 
-enum mv_rights {
-    MV_READ = 1,
-    MV_WRITE = 2,
-};
+/* --- windows ----------------------------------------------------------------------------------- */
 
 /**
  * A piece of guest memory that is looked up once and accessed often, such as a device's descriptor ring (QEMU's

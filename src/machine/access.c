@@ -3,6 +3,7 @@
  * The data plane: guest accesses, straight through the current view. Nothing here takes a lock or allocates; a
  * handler is called inside the epoch, which keeps the region alive and delays nobody but the freeing of old views.
  */
+#include <memvirt/access.h>
 #include <string.h>
 
 #include "machine/block.h"
@@ -327,6 +328,43 @@ enum mv_result mv_space_write(struct mv_space *space, mv_gpa_t address, const vo
 enum mv_result mv_space_write_rom(struct mv_space *space, mv_gpa_t address, const void *bytes, size_t length)
 {
     return access_slowly(space, address.raw, (struct access){.kind = ACCESS_WRITE_ROM, .from = bytes}, length);
+}
+
+/* How much of an access would be done at once; 0 when it would be refused. */
+static size_t probe_next(const struct mv_view *view, uint64_t address, const struct access *a, size_t length)
+{
+    struct piece p = find_piece(view, address, length);
+    if (p.section && p.section->region->kind == MV_REGION_IOMMU) {
+        p = follow_iommus(&view, &address, a, p);
+        length = p.length;
+    }
+    if (!p.section || is_direct(a, p.section)) {
+        return p.section ? p.length : 0;
+    }
+    const struct section *s = p.section;
+    uint64_t offset = s->offset + (address - s->range.first);
+    unsigned size = mmio_piece(s->region, offset, length);
+    bool accepted =
+        is_for_handler(a, s) && mmio_accepts(s->region, offset, size, a->kind == ACCESS_WRITE, a->attrs);
+    return accepted ? size : 0;
+}
+
+bool mv_space_accepts(struct mv_space *space, mv_gpa_t address, size_t length, enum mv_rights right,
+                      struct mv_attrs attrs)
+{
+    const struct access a = {.kind = right == MV_WRITE ? ACCESS_WRITE : ACCESS_READ, .attrs = attrs};
+    uint64_t at = address.raw;
+    epoch_enter();
+    const struct mv_view *view = epoch_load(space->flat->view);
+    while (length > 0) {
+        size_t done = probe_next(view, at, &a, length);
+        length -= done;
+        if (done == 0 || (__builtin_add_overflow(at, done, &at) && length > 0)) {
+            break;
+        }
+    }
+    epoch_exit();
+    return length == 0;
 }
 
 enum mv_result mv_space_hold(struct mv_space *space, mv_gpa_t address, size_t length, struct mv_hold *ret)

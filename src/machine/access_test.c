@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <memvirt/access.h>
 #include <stdlib.h>
 
 #include "machine/machine_test.h"
@@ -215,6 +216,56 @@ static void no_bytes_are_no_access(void **state)
         assert_int_equal(mv_space_write_rom(l->rig.space, mv_gpa(addresses[i]), NULL, 0), MV_OK);
     }
     assert_int_equal(l->device.reads + l->device.writes, 0);
+}
+
+/* What is said of an access beforehand is what becomes of it, of any length near any edge. */
+static void what_is_taken_is_told_beforehand(void **state)
+{
+    static const struct mv_mmio_ops picky = {.read = device_read, .write = device_write, .valid = {2, 4, false}};
+    static const struct mv_mmio_ops deaf = {.read = device_read};
+    struct layout *l = *state;
+    const uint64_t edges[] = {0x1000, 0x3000, 0x3100, 0x3110, 0x3120,      0x3130,
+                              0x3200, 0x3210, 0x3220, 0x3230, TOP - 0xfff, TOP};
+    unsigned accepted = 0;
+    put_in(l->rig.root, 0x3210, mmio(&l->rig, "picky", 14, &picky, &l->device), 0);
+    put_in(l->rig.root, 0x3220, mmio(&l->rig, "deaf", 16, &deaf, &l->device), 0);
+    struct mv_region *r = ram(&l->rig, "r", 0x1000);
+    struct mv_region *window = put_in(l->rig.root, 0x3230, alias_of(&l->rig, "window", r, 0, 0x1000), 0);
+    assert_int_equal(mv_region_set_readonly(window, true, NULL), 0);
+    mv_region_put(r);
+    put_in(l->rig.root, 0, ram(&l->rig, "first", 0x100),
+           0); /* behind the last byte there is nothing all the same */
+    struct mv_block *block = NULL;
+    assert_int_equal(
+        mv_block_create(l->rig.machine, &(struct mv_block_options){.name = "f", .size_bytes = 16}, &block, NULL),
+        0);
+    struct mv_region *flash = make(l->rig.machine, &(struct mv_region_options){.name = "flash",
+                                                                               .kind = MV_REGION_ROM_DEVICE,
+                                                                               .size_bytes = 16,
+                                                                               .block = block,
+                                                                               .ops = &byte_ops,
+                                                                               .opaque = &l->device});
+    put_in(l->rig.root, 0x3110, alias_of(&l->rig, "flash", flash, 0, 16), 0);
+    struct mv_region *locked = put_in(l->rig.root, 0x3120, alias_of(&l->rig, "locked", flash, 0, 16), 0);
+    assert_int_equal(mv_region_set_readonly(locked, true, NULL), 0);
+    mv_region_put(flash);
+    mv_block_put(block);
+    for (size_t e = 0; e < sizeof edges / sizeof edges[0]; e++) {
+        for (uint64_t i = 0; i < 40; i++) {
+            for (size_t length = 0; length <= 24; length++) {
+                unsigned char bytes[24] = {0};
+                uint64_t address = edges[e] - 20 + i;
+                unsigned calls = l->device.reads + l->device.writes;
+                bool read = mv_space_accepts(l->rig.space, mv_gpa(address), length, MV_READ, MV_ATTRS_NONE);
+                bool write = mv_space_accepts(l->rig.space, mv_gpa(address), length, MV_WRITE, MV_ATTRS_NONE);
+                assert_int_equal(l->device.reads + l->device.writes, calls);
+                assert_int_equal(read, get(l, address, bytes, length) == MV_OK);
+                assert_int_equal(write, set(l, address, bytes, length) == MV_OK);
+                accepted += read + write;
+            }
+        }
+    }
+    assert_true(accepted > 1000);
 }
 
 /* --- rights ------------------------------------------------------------------------------------ */
@@ -458,6 +509,7 @@ int main(void)
         test(a_reservation_answers_nothing),
         test(devices_hear_who_asks),
         test(results_are_collected),
+        test(what_is_taken_is_told_beforehand),
         test(a_hold_ends_with_its_section),
         test(only_memory_is_held),
         test(a_handler_may_edit_and_read),

@@ -115,6 +115,10 @@ static void accesses_are_translated(void **state)
     assert_int_equal(mv_space_read(s->bus, mv_gpa(0x10010), &value, 8, MV_ATTRS_NONE), MV_OK);
     assert_int_equal(value, 3 * PAGE + 0x10);
     assert_int_equal(mv_space_write(s->bus, mv_gpa(0x10010), &value, 8, MV_ATTRS_NONE), MV_DECODE_ERROR);
+    assert_true(mv_space_accepts(s->bus, mv_gpa(0x10010), 8, MV_READ, MV_ATTRS_NONE));
+    assert_false(mv_space_accepts(s->bus, mv_gpa(0x10010), 8, MV_WRITE, MV_ATTRS_NONE));
+    assert_true(mv_space_accepts(s->bus, mv_gpa(0x10ff8), 16, MV_READ, MV_ATTRS_NONE)); /* two translations */
+    assert_false(mv_space_accepts(s->bus, mv_gpa(0x11ff8), 16, MV_READ, MV_ATTRS_NONE));
     value = 77;
     assert_int_equal(mv_space_write(s->bus, mv_gpa(0x11010), &value, 8, MV_ATTRS_NONE), MV_OK);
     assert_int_equal(mv_space_load(s->rig.space, mv_gpa(PAGE + 0x10), 8, MV_ENDIAN_LITTLE, &value, MV_ATTRS_NONE),

@@ -45,11 +45,13 @@ static bool is_valid(const struct mv_mmio_ops *ops, uint64_t offset, unsigned si
     return size_bytes >= ops->valid.min_bytes && size_bytes <= ops->valid.max_bytes;
 }
 
-static bool accepted(const struct mv_region *region, uint64_t offset, unsigned size_bytes, bool is_write,
-                     struct mv_attrs attrs)
+bool mmio_accepts(const struct mv_region *region, uint64_t offset, unsigned size_bytes, bool is_write,
+                  struct mv_attrs attrs)
 {
     const struct mv_mmio_ops *ops = region->mmio.ops;
-    return (!ops->accepts || ops->accepts(region->mmio.opaque, offset, size_bytes, is_write, attrs)) &&
+    bool has_handler = ops && (is_write ? ops->write != NULL : ops->read != NULL);
+    return has_handler &&
+           (!ops->accepts || ops->accepts(region->mmio.opaque, offset, size_bytes, is_write, attrs)) &&
            is_valid(ops, offset, size_bytes);
 }
 
@@ -160,7 +162,7 @@ enum mv_result mmio_read(const struct mv_region *region, uint64_t offset, unsign
 {
     const struct mv_mmio_ops *ops = region->mmio.ops;
     *ret_value = 0;
-    if (!ops || !ops->read || !accepted(region, offset, size_bytes, false, attrs)) {
+    if (!mmio_accepts(region, offset, size_bytes, false, attrs)) {
         return MV_DECODE_ERROR;
     }
     if (is_entered(guarded(region))) {
@@ -185,7 +187,7 @@ enum mv_result mmio_write(const struct mv_region *region, uint64_t offset, unsig
                           struct mv_attrs attrs)
 {
     const struct mv_mmio_ops *ops = region->mmio.ops;
-    if (!ops || !ops->write || !accepted(region, offset, size_bytes, true, attrs)) {
+    if (!mmio_accepts(region, offset, size_bytes, true, attrs)) {
         return MV_DECODE_ERROR;
     }
     if (is_entered(guarded(region))) {

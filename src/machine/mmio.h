@@ -15,6 +15,9 @@ extern const struct mv_mmio_ops ram_device_ops;
 /* How many bytes of an access of `length` at `offset` go to the device at once: 1, 2, 4 or 8. */
 unsigned mmio_piece(const struct mv_region *region, uint64_t offset, size_t length);
 
+/* Whether the device takes an access of 1, 2, 4 or 8 bytes. */
+bool mmio_accepts(const struct mv_region *region, uint64_t offset, unsigned size_bytes, bool is_write,
+                  struct mv_attrs attrs);
 /* One access of 1, 2, 4 or 8 bytes. A refused read gives 0. */
 enum mv_result mmio_read(const struct mv_region *region, uint64_t offset, unsigned size_bytes, uint64_t *ret_value,
                          struct mv_attrs attrs);
