@@ -27,6 +27,7 @@ static int make_board(struct guest *guest, const struct run_options *options, st
         .kind = options->machine,
         .bios = options->bios,
         .ram_bytes = options->ram_bytes,
+        .ram = &options->backend.block,
         .vcpus = options->vcpus,
         .console = console_write,
         .console_opaque = &guest->console,

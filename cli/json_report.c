@@ -38,6 +38,60 @@ static json_t *words_value(const char *const *words, size_t count)
     return array;
 }
 
+static json_t *nodes_value(uint64_t nodes)
+{
+    json_t *array = json_array();
+    for (unsigned node = 0; node < 64; node++) {
+        if (nodes >> node & 1) {
+            array = json_with_item(array, json_number(node));
+        }
+    }
+    return array;
+}
+
+static json_t *policy_value(enum mv_numa_policy policy, uint64_t nodes)
+{
+    json_t *object = json_with(json_object(), "policy", json_text(mem_backend_policy_name(policy)));
+    return json_with(object, "host_nodes", nodes_value(nodes));
+}
+
+static json_t *usage_value(const struct report *report)
+{
+    const struct mv_block_usage *usage = &report->ram_usage;
+    if (report->ram_failure[0]) {
+        return json_null();
+    }
+    json_t *object = json_with(json_object(), "resident", json_number(usage->resident_bytes));
+    object = json_with(object, "transparent_huge", json_number(usage->transparent_bytes));
+    object = json_with(object, "hugetlb", json_number(usage->hugetlb_bytes));
+    object = json_with(object, "merged", json_number(usage->merged_bytes));
+    return json_with(object, "swapped", json_number(usage->swapped_bytes));
+}
+
+static json_t *ram_value(const struct report *report)
+{
+    const struct mv_block_info *ram = &report->ram;
+    struct report_grant grants[REPORT_GRANTS];
+    report_grants(report, grants);
+    json_t *object = json_with(json_object(), "kind", json_text(mv_block_kind_name(ram->kind)));
+    object = json_with(object, "path", json_text(report->ram_path));
+    object = json_with(object, "size", json_number(ram->size_bytes));
+    object = json_with(object, "page_size", json_number(ram->page_size_bytes));
+    object = json_with(object, "hva", json_number(ram->hva.raw));
+    for (size_t i = 0; i < REPORT_GRANTS; i++) {
+        const struct mv_grant *grant = &grants[i].grant;
+        json_t *value = json_with(json_object(), "asked", json_text(report_choice_name(grant->asked)));
+        value = json_with(value, "granted", json_boolean(grant->granted));
+        object = json_with(object, grants[i].name, json_with(value, "why", json_text(grant->why)));
+    }
+    object = json_with(object, "prealloc_bytes", json_number(ram->prealloc_bytes));
+    object = json_with(object, "prealloc_threads", json_number(ram->prealloc_nthreads));
+    json_t *numa = json_with(json_object(), "asked", policy_value(ram->numa_asked, ram->numa_nodes_asked));
+    numa = json_with(numa, "granted", policy_value(ram->numa_granted, ram->numa_nodes_granted));
+    object = json_with(object, "numa", numa);
+    return json_with(object, "usage", usage_value(report));
+}
+
 static json_t *slot_value(const struct mv_slot *slot)
 {
     const char *flags[REPORT_SLOT_FLAGS_MAX];
@@ -189,6 +243,7 @@ bool json_print_report(const struct report *report)
     object = json_with(object, "stop", stop_value(&report->stop));
     object = json_with(object, "exits", exits);
     object = json_with(object, "access", counters_value(&report->access));
+    object = json_with(object, "ram", ram_value(report));
     object = json_with(object, "slots", slots_value(report));
     object = json_with(object, "slot_calls", counters_value(&report->slot_calls));
     object = json_with(object, "kvm", counters_value(&report->kernel));

@@ -125,6 +125,18 @@ static bool gather_view(struct mv_space *space, struct report_view *ret)
     return true;
 }
 
+static void gather_ram(struct guest *guest, const struct run_options *options, struct report *report)
+{
+    struct mv_error err;
+    struct mv_block *ram = mv_board_ram(guest->board);
+    report->ram_path = options->backend.path;
+    report->ram_share = options->backend.block.shared;
+    mv_block_info(ram, &report->ram);
+    if (mv_block_usage(ram, &report->ram_usage, &err) < 0) {
+        memcpy(report->ram_failure, err.text, sizeof report->ram_failure);
+    }
+}
+
 /* --- chains ------------------------------------------------------------------------------------ */
 
 static bool has_gpa(const struct mv_chain *chain)
@@ -222,6 +234,7 @@ struct report *report_create(struct guest *guest, const struct run_options *opti
     report->stop = *stop;
     report->vcpu = stop->vcpu >= 0 ? (unsigned)stop->vcpu : 0;
     report->console = &guest->console;
+    gather_ram(guest, options, report);
     if (!gather(report, guest, options)) {
         report_destroy(report);
         return NULL;

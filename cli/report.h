@@ -65,7 +65,12 @@ struct report {
     size_t slot_count;
     struct report_view memory;
     struct report_view io;
-    unsigned vcpu; /* whose translations the chains are */
+    const char *ram_path;                 /* of its file, as it was asked for; NULL: none; borrowed */
+    enum mv_choice ram_share;             /* what was asked */
+    struct mv_block_info ram;             /* what the RAM turned out to be */
+    struct mv_block_usage ram_usage;      /* and what the host has for it at the end */
+    char ram_failure[MV_ERROR_TEXT_SIZE]; /* why the usage is not known; "": it is */
+    unsigned vcpu;                        /* whose translations the chains are */
     struct report_chain *chains;
     size_t chain_count;
     const struct console *console; /* borrowed */
@@ -81,6 +86,17 @@ const char *report_hpa_sentence(const char *hpa_reason);
 /* The names of a slot's flags. Returns how many. */
 #define REPORT_SLOT_FLAGS_MAX 4
 size_t report_slot_flags(uint32_t flags, const char *ret[REPORT_SLOT_FLAGS_MAX]);
+
+/* One thing that was asked of the host for the RAM, and what came of it. */
+struct report_grant {
+    const char *name; /* the option's */
+    struct mv_grant grant;
+};
+#define REPORT_GRANTS 6
+void report_grants(const struct report *report, struct report_grant ret[REPORT_GRANTS]);
+/* "on", "off", or "default". Static. */
+const char *report_choice_name(enum mv_choice choice);
+void report_print_ram(const struct report *report);
 
 /* Print for people, on stdout; stdout keeps its errors. */
 void report_print_text(const struct report *report);

@@ -263,6 +263,7 @@ void report_print_text(const struct report *report)
     print_stop(&report->stop);
     print_exits(report);
     print_access(&report->access);
+    report_print_ram(report);
     print_slots(report);
     print_view(&report->memory);
     print_view(&report->io);

@@ -21,6 +21,7 @@ enum {
     OPTION_FORMAT,
     OPTION_HELP, /* not the letter: an error about `--help=x` would name that */
     OPTION_MACHINE,
+    OPTION_MEM_BACKEND,
     OPTION_MONITOR,
     OPTION_PAUSED,
     OPTION_QMP,
@@ -35,6 +36,7 @@ static const struct option long_options[] = {
     {"format", required_argument, NULL, OPTION_FORMAT},
     {"help", no_argument, NULL, OPTION_HELP},
     {"machine", required_argument, NULL, OPTION_MACHINE},
+    {"mem-backend", required_argument, NULL, OPTION_MEM_BACKEND},
     {"monitor", required_argument, NULL, OPTION_MONITOR},
     {"paused", no_argument, NULL, OPTION_PAUSED},
     {"qmp", required_argument, NULL, OPTION_QMP},
@@ -82,6 +84,17 @@ static int set_ram(struct run_options *options, const char *value)
     case SIZE_NOT_A_SIZE: break;
     }
     return usage_error("run", "-m %s: not a size: it is a number of MiB, or a number with K, M, G or T", value);
+}
+
+static int set_backend(struct run_options *options, const char *value)
+{
+    struct mem_backend backend;
+    int status = mem_backend_parse(value, &backend);
+    if (status == CLI_OK) {
+        mem_backend_finish(&options->backend); /* of two the later one counts */
+        options->backend = backend;
+    }
+    return status;
 }
 
 static int set_vcpus(struct run_options *options, const char *value)
@@ -159,6 +172,7 @@ static int take(struct run_options *options, int c, const char *value, char *con
     case OPTION_BIOS: options->bios = value; return CLI_OK;
     case OPTION_FORMAT: return set_format(options, value);
     case OPTION_MACHINE: return set_machine(options, value);
+    case OPTION_MEM_BACKEND: return set_backend(options, value);
     case OPTION_MONITOR: return monitor_options_add(&options->monitors, MV_MONITOR_HMP, value);
     case OPTION_PAUSED:
     case 'S': options->monitors.paused = true; return CLI_OK;
@@ -275,6 +289,7 @@ int run_options_parse(int argc, char **argv, struct run_options *ret)
 
 void run_options_finish(struct run_options *options)
 {
+    mem_backend_finish(&options->backend);
     free(options->arguments);
     free(options->explain);
     free(options->monitors.addresses);

@@ -10,6 +10,7 @@
 #include <memvirt/board.h>
 #include <memvirt/image.h>
 
+#include "mem_backend.h"
 #include "monitors.h"
 
 enum stats_form {
@@ -22,6 +23,7 @@ struct run_options {
     bool help; /* only --help was asked for; the rest means nothing */
     const char *accel;
     uint64_t ram_bytes;
+    struct mem_backend backend; /* Owned */
     unsigned vcpus;
     enum stats_form stats;
     enum mv_image_format format;

@@ -31,7 +31,10 @@ enum mv_board_kind {
 struct mv_board_options {
     enum mv_board_kind kind;
     uint64_t ram_bytes; /**< a multiple of 4 KiB, at least 64 KiB; pc: 1 MiB */
-    unsigned vcpus;     /**< what fw_cfg tells the guest; 1 to 255 */
+    /** What the RAM's block is made of; its name, its size and what belongs to them are the board's. NULL:
+     * anonymous memory, with every option at its default. */
+    const struct mv_block_options *ram;
+    unsigned vcpus; /**< what fw_cfg tells the guest; 1 to 255 */
 
     const char
         *bios; /**< pc: a file, of which the size is a multiple of 64 KiB; NULL: 256 KiB of HLT instructions */
@@ -46,7 +49,7 @@ struct mv_board_options {
 /**
  * Build a board's regions, blocks and spaces in a machine.
  * @return 0; -EINVAL ("bad-ram-size", "bad-vcpus", "bad-bios"); -ENOEXEC and what open(2) and
- *         read(2) say to its BIOS; -ENOMEM; or what the host says to so much memory
+ *         read(2) say to its BIOS; -ENOMEM; or what mv_block_create() says to its RAM
  */
 MV_API int mv_board_create(struct mv_machine *machine, const struct mv_board_options *options,
                            struct mv_board **ret, struct mv_error *err);
@@ -58,6 +61,9 @@ MV_API void mv_board_destroy(struct mv_board *board);
 /** Its spaces, for mv_vm_create(): guest physical memory, and I/O ports. They live as long as the board. */
 MV_API struct mv_space *mv_board_memory(struct mv_board *board);
 MV_API struct mv_space *mv_board_io(struct mv_board *board);
+
+/** The block that is its RAM. It lives as long as the board; who needs it longer takes a reference. */
+MV_API struct mv_block *mv_board_ram(struct mv_board *board);
 
 /**
  * All its spaces, memory and I/O ports first; pc: then "cpu-smm-0", what a processor in system management mode

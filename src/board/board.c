@@ -123,6 +123,7 @@ void mv_board_destroy(struct mv_board *board)
 {
     if (board) {
         drop_spaces(board);
+        mv_block_put(board->ram);
         pthread_mutex_destroy(&board->vm_lock);
         pthread_mutex_destroy(&board->console_lock);
         free(board);
@@ -132,6 +133,11 @@ void mv_board_destroy(struct mv_board *board)
 struct mv_space *mv_board_memory(struct mv_board *board)
 {
     return board->memory;
+}
+
+struct mv_block *mv_board_ram(struct mv_board *board)
+{
+    return board->ram;
 }
 
 struct mv_space *mv_board_io(struct mv_board *board)

@@ -26,6 +26,7 @@ struct mv_board {
     pthread_mutex_t vm_lock;
     struct mv_vm *vm; /* NULL: not connected */
 
+    struct mv_block *ram; /* a reference; NULL until it is made */
     struct mv_space *memory;
     struct mv_space *io;
     struct mv_region *fw_cfg_dma; /* a reference, of what copies to `memory`; NULL: none */

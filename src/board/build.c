@@ -113,29 +113,44 @@ int build_system(struct build *build, struct mv_error *err)
     return mv_region_create(build->machine, &options, &build->system, err);
 }
 
-int build_memory(struct build *build, const struct mv_region_options *options, void **ret_bytes,
-                 struct mv_region **ret, struct mv_error *err)
+/* The caller gets a reference to the block too. */
+static int build_on_block(struct build *build, const struct mv_region_options *options,
+                          const struct mv_block_options *of_block, struct mv_block **ret_block,
+                          struct mv_region **ret, struct mv_error *err)
 {
-    const struct mv_block_options block_options = {
-        .name = options->name,
-        .kind = MV_BLOCK_ANONYMOUS,
-        .size_bytes = options->size_bytes,
-    };
+    struct mv_block_options block_options = *of_block;
+    block_options.name = options->name;
+    block_options.size_bytes = options->size_bytes;
     struct mv_block *block;
     int rc = mv_block_create(build->machine, &block_options, &block, err);
     if (rc < 0) {
         return rc;
     }
-    struct mv_block_info info;
-    mv_block_info(block, &info);
     struct mv_region_options with_block = *options;
     with_block.block = block;
     rc = mv_region_create(build->machine, &with_block, ret, err);
-    mv_block_put(block);
-    if (rc == 0) {
-        *ret_bytes = hva_pointer(info.hva);
+    if (rc < 0) {
+        mv_block_put(block);
+        return rc;
     }
-    return rc;
+    *ret_block = block;
+    return 0;
+}
+
+int build_memory(struct build *build, const struct mv_region_options *options, void **ret_bytes,
+                 struct mv_region **ret, struct mv_error *err)
+{
+    const struct mv_block_options anonymous = {.kind = MV_BLOCK_ANONYMOUS};
+    struct mv_block *block;
+    int rc = build_on_block(build, options, &anonymous, &block, ret, err);
+    if (rc < 0) {
+        return rc;
+    }
+    struct mv_block_info info;
+    mv_block_info(block, &info);
+    *ret_bytes = hva_pointer(info.hva);
+    mv_block_put(block);
+    return 0;
 }
 
 /* A window on RAM from `offset` of it, shown at `gpa`. */
@@ -156,9 +171,10 @@ int build_ram(struct build *build, const char *name, uint64_t below, struct mv_r
         .kind = MV_REGION_RAM,
         .size_bytes = ram_bytes,
     };
+    const struct mv_block_options anonymous = {.kind = MV_BLOCK_ANONYMOUS};
+    const struct mv_block_options *of_block = build->options->ram ? build->options->ram : &anonymous;
     struct mv_region *ram;
-    void *bytes;
-    int rc = build_memory(build, &ram_options, &bytes, &ram, err);
+    int rc = build_on_block(build, &ram_options, of_block, &build->board->ram, &ram, err);
     if (rc < 0) {
         return rc;
     }

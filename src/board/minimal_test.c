@@ -309,6 +309,36 @@ static void two_boards_fit_in_one_machine(void **state)
     close_board(&f);
 }
 
+/* Its RAM is made as the options say, but for the name and the size; and what the block refuses the board does. */
+static void test_ram_of_another_kind(void **state)
+{
+    (void)state;
+    struct mv_error err;
+    struct fixture f = {0};
+    struct mv_block_info info;
+    struct mv_hold hold;
+    struct mv_block_options ram = {.kind = MV_BLOCK_MEMFD, .dump = MV_OFF, .prealloc = MV_ON, .size_bytes = 1};
+    struct mv_board_options options = {.ram_bytes = 2 * MIB, .vcpus = 1, .ram = &ram};
+    assert_int_equal(mv_machine_create(&f.machine, &err), 0);
+    assert_int_equal(mv_board_create(f.machine, &options, &f.board, &err), 0);
+    mv_block_info(mv_board_ram(f.board), &info);
+    assert_string_equal(info.name, "ram");
+    assert_int_equal(info.kind, MV_BLOCK_MEMFD);
+    assert_int_equal(info.size_bytes, 2 * MIB);
+    assert_int_equal(info.prealloc_bytes, 2 * MIB);
+    assert_false(info.dump.granted);
+    assert_int_equal(mv_space_hold(mv_board_memory(f.board), mv_gpa(0x1000), 1, &hold), MV_OK);
+    assert_int_equal(hold.hva.raw, info.hva.raw + 0x1000);
+    mv_hold_release(&hold);
+    mv_board_destroy(f.board);
+    ram.numa = MV_NUMA_BIND;
+    f.board = NULL;
+    assert_int_equal(mv_board_create(f.machine, &options, &f.board, &err), -EINVAL);
+    assert_string_equal(err.reason, "bad-block");
+    assert_null(f.board);
+    mv_machine_destroy(f.machine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +354,7 @@ int main(void)
         cmocka_unit_test(bad_options_are_refused),
         cmocka_unit_test(more_than_the_host_can_map_is_its_refusal),
         cmocka_unit_test(two_boards_fit_in_one_machine),
+        cmocka_unit_test(test_ram_of_another_kind),
     };
     return cmocka_run_group_tests_name("minimal", tests, NULL, NULL);
 }
