@@ -181,7 +181,7 @@ static void test_structure_caches(void)
     load_word(PDE, 0x5000 | TABLE); /* to another table */
     load_word(PTE, 0x12000 | LEAF); /* in the old one */
     CHECK(may_read(GVA, 0x10000) && may_read(GVA, 0x12000) && may_read(GVA, 0x30000));
-    stale_invlpg(&cpu, OTHER);
+    stale_invlpg(&cpu, FAR); /* which shares no upper entry */
     /* Those may be in the TLB. */
     CHECK(may_read(GVA, 0x10000) && may_read(GVA, 0x12000) && may_read(GVA, 0x30000));
     load_word(PTE, 0x13000 | LEAF);
@@ -377,6 +377,27 @@ static void test_ept(void)
     end();
 }
 
+/* An EPT entry is cached if it is present, whatever its rights, and with A/D flags if it is accessed. */
+static void test_ept_cached(void)
+{
+    const uint64_t at = 0x4000 + 8 * 0x10;
+    begin(EPTP);
+    load_nested(at, 0x300000 | 1 | 6 << 3);
+    load_nested(at, 0x301000 | 5 | 6 << 3);
+    load_nested(at, 0x302000 | 7 | 6 << 3);
+    CHECK(may_read(GVA, 0x300000) && may_read(GVA, 0x301000) && may_read(GVA, 0x302000));
+    CHECK(!may_reach(GVA, MODEL_WRITE, 0x300000) && !may_reach(GVA, MODEL_FETCH, 0x300000));
+    CHECK(may_reach(GVA, MODEL_WRITE, 0x302000) && may_reach(GVA, MODEL_FETCH, 0x301000));
+    end();
+    begin(EPTP | 0x40);
+    load_nested(at, 0x300000 | 7 | 6 << 3);
+    CHECK(may_read(GVA, 0x300000));
+    load_nested(at, 0x301000 | 7 | 6 << 3 | 0x100);
+    load_nested(at, 0x302000 | 7 | 6 << 3 | 0x100);
+    CHECK(!may_read(GVA, 0x300000) && may_read(GVA, 0x301000) && may_read(GVA, 0x302000));
+    end();
+}
+
 static void test_other_modes(void)
 {
     /* PAE: the registers are those of the last load. */
@@ -412,8 +433,84 @@ static void test_other_modes(void)
     end();
 }
 
+/*
+ * A page fault reaches the upper entries that its address uses, at each level: the others still lead to what is in
+ * the old tables by now. n: the bit by which the address of the fault is another one.
+ */
+static void test_reach_of_levels(void)
+{
+    for (unsigned n = 12; n < 47; n++) {
+        const uint64_t other = GVA ^ UINT64_C(1) << n;
+        begin(0);
+        load_word(PDE, 0x5000 | TABLE);
+        stale_page_fault(&cpu, other);
+        load_word(PTE, 0x13000 | LEAF);
+        CHECK(may_read(GVA, 0x13000) == (n >= 21));
+        end();
+        begin(0);
+        load_word(PDPTE, 0x5000 | TABLE);
+        stale_page_fault(&cpu, other);
+        load_word(PDE, 0x600000 | LEAF | PS);
+        CHECK(may_read(GVA, 0x601000) == (n >= 30));
+        end();
+        begin(0);
+        load_word(0x1000, 0x5000 | TABLE);
+        stale_page_fault(&cpu, other);
+        load_word(PDPTE, 0x80000000 | LEAF | PS);
+        CHECK(may_read(GVA, 0x80201000) == (n >= 39));
+        end();
+        /* 5 levels: the PML5 at 0x7000, whose entry goes to the PML4 at 0x1000. */
+        begin(0);
+        world.regs.cr4 |= MODEL_CR4_LA57;
+        load_word(0x7000, 0x1000 | TABLE);
+        stale_cr3(&cpu, 0x7000, 1, false, NULL);
+        load_word(0x7000, 0x5000 | TABLE);
+        stale_page_fault(&cpu, other ^ (n == 46 ? UINT64_C(1) << 48 ^ UINT64_C(1) << 46 : 0));
+        load_word(0x1000, 0x6000 | TABLE); /* whose entries are PDPTEs now */
+        load_word(0x6008, 0x80000000 | LEAF | PS);
+        CHECK(may_read(GVA, 0x80201000) == (n == 46));
+        end();
+        begin(0);
+        world.regs.cr4 |= MODEL_CR4_LA57;
+        load_word(0x7000, 0x1000 | TABLE);
+        stale_cr3(&cpu, 0x7000, 1, false, NULL);
+        load_word(PDE, 0x5000 | TABLE);
+        stale_page_fault(&cpu, other);
+        load_word(PTE, 0x13000 | LEAF);
+        CHECK(may_read(GVA, 0x13000) == (n >= 21));
+        end();
+    }
+    for (unsigned n = 12; n < 32; n++) {
+        const uint64_t other = GVA ^ UINT64_C(1) << n;
+        begin(0);
+        world.regs.cr4 = 0;
+        world.regs.efer = 0;
+        stale_write(&memory, MODEL_GUEST, 0x5400, 4, 0x7000 | TABLE);
+        stale_write(&memory, MODEL_GUEST, 0x7804, 4, 0x40000 | LEAF);
+        struct stale_context context = {.cr3 = 0x5000};
+        stale_switch(&cpu, &context);
+        stale_write(&memory, MODEL_GUEST, 0x5400, 4, 0x6000 | TABLE);
+        stale_page_fault(&cpu, other);
+        stale_write(&memory, MODEL_GUEST, 0x7804, 4, 0x41000 | LEAF);
+        CHECK(may_read(GVA, 0x41000) == (n >= 22));
+        end();
+        begin(0);
+        world.regs.cr4 = MODEL_CR4_PAE;
+        world.regs.efer = 0;
+        context = (struct stale_context){.cr3 = 0x1000, .pdptr = {0, 0x3000 | P}};
+        stale_switch(&cpu, &context);
+        load_word(PDE, 0x5000 | TABLE);
+        stale_page_fault(&cpu, other);
+        load_word(PTE, 0x13000 | LEAF);
+        CHECK(may_read(GVA, 0x13000) == (n >= 21));
+        end();
+    }
+}
+
 int main(void)
 {
+    test_reach_of_levels();
+    test_ept_cached();
     test_invlpg();
     test_not_cached();
     test_order();
