@@ -9,7 +9,7 @@
 #include "hypervisor/tdp_zap.h"
 
 /* Thin functions, so that the format is a constant in what they inline; and the table of them. */
-#define TDP_INSTANCE(ops_name, format)                                                                            \
+#define TDP_INSTANCE(ops_name, format, word)                                                                      \
     static int instance_vm_init(struct hv_vm *vm)                                                                 \
     {                                                                                                             \
         return tdp_vm_init(vm, &(format));                                                                        \
@@ -62,7 +62,7 @@
         tdp_collect(&(format), vm);                                                                               \
     }                                                                                                             \
     const struct hv_mmu_ops ops_name = {                                                                          \
-        .name = (format).name,                                                                                    \
+        .name = word,                                                                                             \
         .vm_init = instance_vm_init,                                                                              \
         .vm_finish = tdp_vm_finish,                                                                               \
         .vcpu_init = tdp_vcpu_init,                                                                               \
