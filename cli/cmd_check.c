@@ -16,11 +16,13 @@ static const char help[] =
     "Say for each accelerator whether it can be used, and if not, why: no-device, no-permission or\n"
     "missing-capability, and a sentence.\n"
     "\n"
+    "kvm runs guests; soft is for traces (memvirt replay) and a caller's own CPU.\n"
+    "\n"
     "      --json  print a JSON object\n"
     "  -h, --help  print this text\n"
     "\n"
-    "Exit status: 0 if at least one can be used, else 3; 2 if the command line is wrong; 6 if the output cannot be\n"
-    "written.\n";
+    "Exit status: 0 if at least one that runs guests can be used, else 3; 2 if the command line is wrong; 6 if the\n"
+    "output cannot be written.\n";
 
 enum {
     OPTION_JSON = 256,
@@ -77,7 +79,7 @@ static int print_all(enum form form)
     bool usable = false;
     for (size_t i = 0; accels && i < count; i++) {
         mv_accel_check(i, &accels[i]);
-        usable = usable || accels[i].usable;
+        usable = usable || (accels[i].usable && accels[i].runs_guests);
     }
     if (accels && form == FORM_JSON) {
         printed = json_print_check(accels, count);

@@ -45,7 +45,8 @@ static const char help[] =
     "  0-255  what the guest wrote to its exit port; it shares the range with what follows: `stop` in the report\n"
     "         tells which it was\n"
     "  2      the command line is wrong\n"
-    "  3      the accelerator cannot be used: no-device, no-permission or missing-capability\n"
+    "  3      the accelerator cannot be used: no-device, no-permission, missing-capability or\n"
+    "         no-cpu\n"
     "  4      before the start: the image is no good, the machine cannot be as asked, or the host refused it\n"
     "  5      the guest failed: triple fault, halted for good, an instruction or a state that cannot be run\n"
     "  6      the host failed while the guest ran, or the output could not be written\n"
@@ -64,6 +65,12 @@ static int check_accel(const char *name)
         }
         if (!status.usable) {
             say("accelerator %s cannot be used: %s: %s", name, status.reason, status.text);
+            return CLI_NO_ACCEL;
+        }
+        if (!status.runs_guests) {
+            say("accelerator %s cannot be used: no-cpu: it executes no instructions; it is for traces (memvirt replay) "
+                "and a caller's own CPU",
+                name);
             return CLI_NO_ACCEL;
         }
         return CLI_OK;

@@ -8,6 +8,7 @@
 
 #include <memvirt/accel.h>
 
+struct replay_report;
 struct report;
 
 bool json_is_built_in(void);
@@ -15,6 +16,7 @@ bool json_is_built_in(void);
 /* One object, on stdout. False: out of memory or no JSON in this build; stdout's own errors are output_finish()'s.
  */
 bool json_print_report(const struct report *report);
+bool json_print_replay(const struct replay_report *report);
 bool json_print_check(const struct mv_accel_status *accels, size_t count);
 
 #endif

@@ -12,7 +12,8 @@ MV_BEGIN_DECLS
 
 /** Whether an accelerator can be used on this host by this process. */
 struct mv_accel_status {
-    const char *name; /**< "kvm"; static */
+    const char *name; /**< "kvm", "soft"; static */
+    bool runs_guests; /**< it executes instructions; else it is for a caller's own CPU (soft.h) */
     bool usable;
     const char *reason;            /**< "ok", "no-device", "no-permission" or "missing-capability"; static */
     char text[MV_ERROR_TEXT_SIZE]; /**< one sentence: what was found, or what is missing */

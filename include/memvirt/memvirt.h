@@ -24,6 +24,8 @@
 #include <memvirt/privacy.h>
 #include <memvirt/reader.h>
 #include <memvirt/region.h>
+#include <memvirt/replay.h>
+#include <memvirt/soft.h>
 #include <memvirt/space.h>
 #include <memvirt/trace.h>
 #include <memvirt/types.h>

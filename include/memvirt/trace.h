@@ -83,7 +83,7 @@ struct mv_trace;
  * Open a source:
  *   - a file in memvirt's format, or of lackey's text, told apart by their first bytes; "-" is standard input;
  *   - a generator: "gups", "sequential", "cyclic", "chase", "btree", "fork", "switch" or "churn", with options
- * behind a colon: "gups:size=1G,refs=100M,seed=7". mv_trace_generator_help() has them. A file of such a name is
+ * behind a colon: "gups:size=1G,refs=100M,seed=7"; `memvirt replay --help` lists them. A file of such a name is
  * "./gups".
  * @return 0; what open(2) says; -EINVAL with the reason "bad-option" for a generator's option, "not-a-trace",
  *         "truncated" or "bad-header" for a file; -ENOMEM
@@ -108,9 +108,6 @@ MV_API double mv_trace_progress(const struct mv_trace *trace);
 
 /** What it is, in words: "lackey", "memvirt" or the generator's name. As long as the trace. */
 MV_API const char *mv_trace_format(const struct mv_trace *trace);
-
-/** The generators and their options, a text of several lines. Static. */
-MV_API const char *mv_trace_generator_help(void);
 
 /** A file in memvirt's format, being written. */
 struct mv_trace_writer;

@@ -45,7 +45,7 @@ struct mv_stop {
 MV_API const char *mv_stop_reason_name(enum mv_stop_reason reason);
 
 struct mv_vm_options {
-    const char *accel;       /**< "kvm"; required: nothing is chosen silently */
+    const char *accel; /**< "kvm", or "soft" with properties (soft.h); required: nothing is chosen silently */
     struct mv_space *memory; /**< guest physical memory; must outlive the VM */
     struct mv_space *io;     /**< I/O ports; must outlive the VM */
     /** A signal that the VM may use to interrupt its vCPU threads; 0: SIGRTMIN. Its handler in this process is
@@ -117,7 +117,8 @@ MV_API int mv_vcpu_set_sregs(struct mv_vcpu *vcpu, const struct kvm_sregs *sregs
 MV_API void mv_vm_init_ipi(struct mv_vm *vm, unsigned index);
 MV_API void mv_vm_startup_ipi(struct mv_vm *vm, unsigned index, uint8_t vector);
 
-/** Start the vCPU threads. @return 0; -EBUSY when started before; -EINVAL ("no-vcpu"); or what pthread_create(3)
+/** Start the vCPU threads. @return 0; -EBUSY when started before; -EINVAL ("no-vcpu"); -ENOTSUP ("no-cpu": the
+ * accelerator executes no instructions); or what pthread_create(3)
  * says */
 MV_API int mv_vm_start(struct mv_vm *vm, struct mv_error *err);
 

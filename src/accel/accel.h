@@ -31,8 +31,11 @@
 struct accel_vm;
 struct accel_vcpu;
 
+struct accel_cpu_ops; /* cpu.h */
+
 struct accel_vm_options {
-    bool private_pages; /* the guest may convert pages; without: whatever the accelerator does by itself */
+    const char *properties; /* what follows the accelerator's name and a comma, or NULL */
+    bool private_pages;     /* the guest may convert pages; without: whatever the accelerator does by itself */
     uint32_t dirty_ring_entries; /* of each vCPU's ring; 0: slots have bitmaps instead */
     bool dirty_initially_set;    /* KVM_DIRTY_LOG_INITIALLY_SET */
 };
@@ -55,6 +58,7 @@ struct accel_dirty_ring {
 
 struct accel {
     const char *name;
+    const struct accel_cpu_ops *cpu; /* NULL: it runs instructions itself, and nobody else's */
 
     void (*check)(struct mv_accel_status *ret);
 
@@ -113,8 +117,11 @@ struct accel {
     void (*vcpu_counters)(struct accel_vcpu *vcpu, accel_counter_fn *each, void *opaque);
 };
 
-/* NULL when there is none of that name. */
+/* `name` ends at a comma, behind which are properties, or with the string. NULL when there is none of that name.
+ */
 const struct accel *accel_by_name(const char *name);
+/* What is behind the comma; NULL: nothing. */
+const char *accel_properties(const char *name);
 
 /* The largest slot is of 2^31 - 1 pages; pieces of this size keep their alignment. In bytes. */
 #define ACCEL_SLOT_BYTES_MAX (UINT64_C(1) << 42)

@@ -28,8 +28,7 @@ struct generator;
 
 struct generator_kind {
     const char *name;
-    struct settings defaults; /* 0: it has no such option, or (refs) it is computed */
-    const char *what;
+    struct settings defaults;                      /* 0: it has no such option, or (refs) it is computed */
     uint64_t (*refs_of)(const struct settings *s); /* if refs is not given */
     /* Make one reference and the events before it. Returns how many records. */
     size_t (*step)(struct generator *g, mv_trace_record_t *ret);
@@ -217,57 +216,16 @@ static uint64_t refs_churn(const struct settings *s)
 }
 
 static const struct generator_kind kinds[] = {
-    {"gups",
-     {.size = GIB, .refs = 10000000, .seed = 1},
-     "random words of size=1G, changed; refs=10M, seed=1",
-     NULL,
-     step_gups},
-    {"sequential",
-     {.size = GIB, .stride = 64},
-     "writes through size=1G in steps of stride=64; refs: one pass",
-     refs_one_pass,
-     step_sequential},
-    {"cyclic",
-     {.size = 16 * MIB},
-     "a word of each page of size=16M in turn; refs: three passes",
-     refs_three_passes,
-     step_cyclic},
-    {"chase",
-     {.size = 256 * MIB, .refs = 10000000, .seed = 1},
-     "a chain of pointers through all lines of size=256M; refs=10M, seed=1",
-     NULL,
-     step_chase},
-    {"btree",
-     {.size = GIB, .refs = 10000000, .seed = 1},
-     "searches in a B-tree of size=1G; refs=10M, seed=1",
-     NULL,
-     step_btree},
-    {"fork",
-     {.size = 64 * MIB, .processes = 16, .seed = 1},
-     "a process of size=64M forks processes=16 times; each child writes to a quarter; refs: all of it, seed=1",
-     refs_fork,
-     step_fork},
-    {"switch",
-     {.size = 16 * MIB, .refs = 10000000, .processes = 8, .seed = 1, .slice = 1000},
-     "processes=8 of size=16M take turns of slice=1000 references; refs=10M, seed=1",
-     NULL,
-     step_switch},
-    {"churn", {.size = 16 * MIB}, "fills size=16M and unmaps it; refs: 16 times", refs_churn, step_churn},
+    {"gups", {.size = GIB, .refs = 10000000, .seed = 1}, NULL, step_gups},
+    {"sequential", {.size = GIB, .stride = 64}, refs_one_pass, step_sequential},
+    {"cyclic", {.size = 16 * MIB}, refs_three_passes, step_cyclic},
+    {"chase", {.size = 256 * MIB, .refs = 10000000, .seed = 1}, NULL, step_chase},
+    {"btree", {.size = GIB, .refs = 10000000, .seed = 1}, NULL, step_btree},
+    {"fork", {.size = 64 * MIB, .processes = 16, .seed = 1}, refs_fork, step_fork},
+    {"switch", {.size = 16 * MIB, .refs = 10000000, .processes = 8, .seed = 1, .slice = 1000}, NULL, step_switch},
+    {"churn", {.size = 16 * MIB}, refs_churn, step_churn},
 };
 #define KIND_COUNT (sizeof kinds / sizeof kinds[0])
-
-const char *mv_trace_generator_help(void)
-{
-    return "  gups        random words of size=1G, changed; refs=10M, seed=1\n"
-           "  sequential  writes through size=1G in steps of stride=64; refs: one pass\n"
-           "  cyclic      a word of each page of size=16M in turn, changed; refs: three passes\n"
-           "  chase       a chain of pointers through all lines of size=256M; refs=10M, seed=1\n"
-           "  btree       searches in a B-tree of size=1G; refs=10M, seed=1\n"
-           "  fork        a process of size=64M forks processes=16 times, each child writes to a quarter of it;\n"
-           "              refs: all of that, seed=1\n"
-           "  switch      processes=8 of size=16M each take turns of slice=1000 references; refs=10M, seed=1\n"
-           "  churn       fills size=16M and unmaps it; refs: 16 times that\n";
-}
 
 /* --- Options -------------------------------------------------------------------------------------- */
 

@@ -160,9 +160,10 @@ static int check_options(const struct mv_vm_options *options, const struct accel
 }
 
 /* What is asked of the accelerator itself. */
-static int make_accel(struct mv_vm *vm, struct mv_error *err)
+static int make_accel(struct mv_vm *vm, const char *properties, struct mv_error *err)
 {
     const struct accel_vm_options options = {
+        .properties = properties,
         .private_pages = vm->options.private_pages,
         .dirty_ring_entries = vm->options.dirty_ring_entries,
         .dirty_initially_set = vm->options.dirty_initially_set,
@@ -192,11 +193,11 @@ int mv_vm_create(const struct mv_vm_options *options, struct mv_vm **ret, struct
     pthread_mutex_init(&vm->joining, NULL);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->changed, NULL);
-    rc = gate_prepare_signal(vm->options.kick_signal);
+    rc = ops->cpu ? 0 : gate_prepare_signal(vm->options.kick_signal); /* else there are no threads to kick */
     if (rc < 0) {
         error_host(err, rc, "vm", "VM: signal %d cannot be used", vm->options.kick_signal);
     } else {
-        rc = make_accel(vm, err);
+        rc = make_accel(vm, accel_properties(options->accel), err);
     }
     if (rc == 0) {
         rc = give_memory(vm, err);
@@ -316,6 +317,11 @@ struct mv_vcpu *mv_vm_vcpu(struct mv_vm *vm, unsigned index)
 int mv_vm_start(struct mv_vm *vm, struct mv_error *err)
 {
     int rc = 0;
+    if (vm->ops->cpu) {
+        return error_set(err, -ENOTSUP, "no-cpu", vm->ops->name,
+                         "accelerator %s: it executes no instructions; its vCPUs are for a caller's own CPU",
+                         vm->ops->name);
+    }
     pthread_mutex_lock(&vm->lock);
     if (vm->phase != VM_MADE) {
         pthread_mutex_unlock(&vm->lock);

@@ -70,7 +70,7 @@ def sizes_mean_what_qemu_means():
         equal(slots[0]['size'] if slots[0]['gpa'] == 0 else None, wanted, size)
 
 
-test_help_of = ['run', 'mtree', 'check', 'help', 'version']
+test_help_of = ['run', 'mtree', 'replay', 'trace', 'check', 'help', 'version']
 for command in test_help_of:
     def help_of(command):
         result = memvirt(command, '--help').expect(0)
@@ -119,9 +119,15 @@ def check_says_kvm():
     equal(usable, reason == 'ok')
     contains(text, '/dev/kvm')
     result = memvirt('check', '--json')
-    equal(result.report(),
-          {'accelerators': [{'name': 'kvm', 'usable': usable, 'reason': reason, 'text': text}]})
+    kvm, soft = result.report()['accelerators']
+    equal(kvm, {'name': 'kvm', 'runs_guests': True, 'usable': usable, 'reason': reason, 'text': text})
+    equal((soft['name'], soft['runs_guests'], soft['usable'], soft['reason']), ('soft', False, True, 'ok'))
     equal(result.status, 0 if usable else 3)
+
+
+@test
+def soft_runs_no_guest():
+    memvirt('run', '--accel', 'soft', '/nonexistent').expect(3, 'soft', 'no-cpu')
 
 
 @test

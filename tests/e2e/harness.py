@@ -87,7 +87,7 @@ def report_of(name, *options):
 
 def kvm_status():
     """What `memvirt check` says of kvm: whether it is usable, the reason and the sentence."""
-    line = re.fullmatch('kvm: (usable|not usable): ([a-z-]+): (.+)\n', memvirt('check').out)
+    line = re.match('kvm: (usable|not usable): ([a-z-]+): (.+)\n', memvirt('check').out)
     return line.group(1) == 'usable', line.group(2), line.group(3)
 
 

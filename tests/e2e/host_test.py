@@ -27,7 +27,8 @@ def refuses(reason, **how):
     result = memvirt('check', **how)
     equal(result.status, NO_ACCEL, str(result))
     contains(result.out, 'kvm: not usable: %s: /dev/kvm: ' % reason)
-    accel, = memvirt('check', '--json', **how).report()['accelerators']
+    accel, soft = memvirt('check', '--json', **how).report()['accelerators']
+    equal((soft['name'], soft['usable'], soft['runs_guests']), ('soft', True, False))
     equal((accel['name'], accel['usable'], accel['reason']), ('kvm', False, reason))
     for options in ([], ['--accel', 'kvm'], ['--accel', 'kvm', '--stats', 'json']):
         result = memvirt('run', *options, '/nonexistent', **how).expect(NO_ACCEL, 'kvm', reason, accel['text'])

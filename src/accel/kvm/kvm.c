@@ -85,7 +85,7 @@ int kvm_open(struct mv_error *err)
 static void check(struct mv_accel_status *ret)
 {
     struct mv_error err;
-    *ret = (struct mv_accel_status){.name = "kvm"};
+    *ret = (struct mv_accel_status){.name = "kvm", .runs_guests = true};
     int kvm_fd = kvm_open(&err);
     if (kvm_fd < 0) {
         ret->reason = err.reason;

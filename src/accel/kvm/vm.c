@@ -131,6 +131,10 @@ static int fill(struct accel_vm *vm, const struct accel_vm_options *options, str
 
 int kvm_vm_create(const struct accel_vm_options *options, struct accel_vm **ret, struct mv_error *err)
 {
+    if (options->properties) {
+        return error_set(err, -EINVAL, "bad-property", "kvm",
+                         "accelerator kvm: it has no properties, and so no '%s'", options->properties);
+    }
     struct accel_vm *vm = calloc(1, sizeof *vm);
     if (!vm) {
         return error_set(err, -ENOMEM, "no-memory", "/dev/kvm", "/dev/kvm: out of memory");

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+/**
+ * @file soft.h
+ * Bring your own CPU: the accelerator "soft" has a processor's MMU and a hypervisor, but nothing that executes
+ * instructions. A caller who does (an emulator, a trace, a test) makes a VM on it, sets registers as on any vCPU
+ * (mv_vcpu_set_sregs()), and reads, writes, fetches and translates by guest-virtual address. What would happen to
+ * a guest comes back as a value: its own fault, an MMIO access, a stop.
+ *
+ * A VM is made by mv_vm_create() with the accelerator "soft", or "soft,PROPERTY=VALUE,...":
+ *
+ * | property | values | default | what |
+ * |---|---|---|---|
+ * | mmu | native, ept, npt | ept | the second dimension |
+ * | host-page | 4K, 2M, 1G | 1G | largest page of the hypervisor's tables |
+ * | levels | 4, 5 | 4 | of its tables |
+ * | tlb | off, or L1=64x4[:L2=1536x12][:L1-2M=..][:L1-1G=..][:L2-1G=..] | off | entries x ways; off: a cache that
+ * counts nothing | | walk-caches | on, off | off | paging-structure caches | | nested-tlb | on, off | off | caches
+ * of the second dimension | | log-by | write-protection, dirty-bit, pml | dirty-bit | how writes to logged pages
+ * are noticed | | access-dirty | on, off | on | A and D bits in the hypervisor's tables | | eager-split | on, off
+ * | on | split large pages when logging begins | | nx-huge-pages | on, off | off | large pages are not executable
+ * | | populate | on, off | on | make host pages present before they are mapped | | address-bits | 36 to 52 | 48 |
+ * MAXPHYADDR of the guest |
+ *
+ * Threads: calls with the same vCPU come one at a time, from any thread; with different vCPUs at the same time.
+ * The tree may be edited meanwhile. Not from a listener.
+ */
+#ifndef MEMVIRT_SOFT_H
+#define MEMVIRT_SOFT_H
+
+#include <memvirt/paging.h>
+
+MV_BEGIN_DECLS
+
+struct mv_vcpu; /* vm.h */
+
+enum mv_soft_end {
+    MV_SOFT_DONE,
+    MV_SOFT_FAULT,      /**< the guest's own: #PF or #GP */
+    MV_SOFT_MMIO,       /**< no RAM there, or a write to ROM */
+    MV_SOFT_RING_FULL,  /**< a dirty ring must be harvested first: mv_vm's dirty log */
+    MV_SOFT_HOST_ERROR, /**< the host has no memory left, or no page behind a slot */
+};
+
+/** The rule that an access broke. */
+enum mv_soft_rule {
+    MV_SOFT_RULE_NONE,
+    MV_SOFT_RULE_NOT_PRESENT,
+    MV_SOFT_RULE_RESERVED_BIT,
+    MV_SOFT_RULE_RIGHTS, /**< W, U, X against CR0.WP, EFER.NXE, SMEP, SMAP */
+    MV_SOFT_RULE_KEY,    /**< PKRU or PKRS */
+    MV_SOFT_RULE_NON_CANONICAL,
+    MV_SOFT_RULE_NO_TABLE, /**< a table is where no memory is */
+};
+
+/** "not present" and so on. Static. */
+MV_API const char *mv_soft_rule_name(enum mv_soft_rule rule);
+
+/** A fault for the guest to take. */
+struct mv_soft_fault {
+    uint8_t vector;      /**< 14: #PF; 13: #GP, or #SS if the address came from the stack segment */
+    uint32_t error_code; /**< of a #PF */
+    mv_gva_t address;    /**< of a #PF: for CR2 */
+    enum mv_soft_rule rule;
+    uint8_t level;     /**< of the entry that is the reason; 0: none was read */
+    uint64_t entry;    /**< as it was read */
+    uint64_t reserved; /**< RESERVED_BIT: which of its bits */
+};
+
+struct mv_soft_outcome {
+    enum mv_soft_end end;
+    size_t done_bytes; /**< of the access, before what `end` tells of */
+    struct mv_soft_fault fault;
+    /** MMIO: the next `size` bytes are at `gpa`, and within one page: do them (mv_space_read(), mv_space_write()),
+     * and continue behind them. Eventfds and gathered writes have been seen to. */
+    struct {
+        mv_gpa_t gpa;
+        uint32_t size;
+    } mmio;
+    int error; /**< HOST_ERROR: a negative errno */
+};
+
+/** Whether a data access is one that the processor makes by itself, such as to a GDT: as supervisor, and SMAP does
+ * not ask EFLAGS.AC. */
+enum mv_soft_mode {
+    MV_SOFT_EXPLICIT,
+    MV_SOFT_IMPLICIT,
+};
+
+/**
+ * Access guest memory by guest-virtual address, as the vCPU's registers say: privilege by SS's DPL, AC by RFLAGS.
+ * The bytes may cross pages; those before a fault have been transferred.
+ * @return outcome->end. With a vCPU of another accelerator: HOST_ERROR, -ENOTSUP.
+ */
+MV_API enum mv_soft_end mv_soft_read(struct mv_vcpu *vcpu, mv_gva_t gva, void *ret_bytes, size_t size,
+                                     enum mv_soft_mode mode, struct mv_soft_outcome *outcome);
+MV_API enum mv_soft_end mv_soft_write(struct mv_vcpu *vcpu, mv_gva_t gva, const void *bytes, size_t size,
+                                      enum mv_soft_mode mode, struct mv_soft_outcome *outcome);
+MV_API enum mv_soft_end mv_soft_fetch(struct mv_vcpu *vcpu, mv_gva_t gva, void *ret_bytes, size_t size,
+                                      struct mv_soft_outcome *outcome);
+
+/** Where a byte is. */
+struct mv_soft_place {
+    mv_gpa_t gpa;
+    mv_hva_t hva;       /**< good until the memory behind it goes */
+    uint8_t page_shift; /**< of the smaller of the guest's page and the hypervisor's */
+};
+
+/** Translate for an access of `kind` and make all it takes: A and D bits, the hypervisor's tables. The byte is not
+ * touched. What is no RAM is MMIO. */
+MV_API enum mv_soft_end mv_soft_touch(struct mv_vcpu *vcpu, mv_gva_t gva, enum mv_access kind,
+                                      struct mv_soft_place *ret, struct mv_soft_outcome *outcome);
+
+/**
+ * Write 8 bytes of guest-physical memory, as a guest's kernel does through a mapping that its TLB has: no walk is
+ * made, but all that the hypervisor must do for the page is done and counted. `gpa` is a multiple of 8. What is no
+ * RAM is MMIO.
+ */
+MV_API enum mv_soft_end mv_soft_write_physical(struct mv_vcpu *vcpu, mv_gpa_t gpa, uint64_t value,
+                                               struct mv_soft_outcome *outcome);
+/** Likewise, but nothing is counted: looking is not touching. @return false: no RAM */
+MV_API bool mv_soft_peek_physical(struct mv_vcpu *vcpu, mv_gpa_t gpa, uint64_t *ret);
+
+/** Instructions that concern translation. CR3: with CR4.PCIDE, bit 63 keeps the new PCID's translations.
+ * @return false: the processor would raise #GP, and nothing has changed */
+MV_API bool mv_soft_load_cr3(struct mv_vcpu *vcpu, uint64_t cr3);
+MV_API void mv_soft_invlpg(struct mv_vcpu *vcpu, mv_gva_t gva);
+MV_API bool mv_soft_invpcid(struct mv_vcpu *vcpu, unsigned type, uint64_t pcid, mv_gva_t gva);
+/** WRPKRU, and IA32_PKRS. */
+MV_API void mv_soft_set_keys(struct mv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
+
+/** Longest walk that the histogram tells apart; longer ones are in the last. */
+#define MV_SOFT_WALK_REFS_MAX 64
+
+/** What the vCPU's hardware has counted, and what its exits were. */
+struct mv_soft_counts {
+    uint64_t accesses;   /**< translations: one for each page of an access */
+    uint64_t l1_misses;  /**< of the TLB; 0 with tlb=off */
+    uint64_t tlb_misses; /**< of its last level: these walk */
+    uint64_t walks;
+    uint64_t walk_refs;                             /**< memory references of walks, all of them */
+    uint64_t walk_refs_nested;                      /**< of these, to the hypervisor's tables */
+    uint64_t walk_histogram[MV_SOFT_WALK_REFS_MAX]; /**< walks by their number of references */
+    uint64_t accessed_set, dirty_set;               /**< bits set in the guest's tables */
+    uint64_t flushes;                               /**< of a part or all of the TLB */
+    uint64_t guest_faults;
+    uint64_t exits_total;
+    uint64_t exits_ept_violation, exits_ept_misconfig, exits_npf, exits_pml_full, exits_mmio;
+    uint64_t exits_physical; /**< of these, by mv_soft_write_physical() */
+    uint64_t tables;         /**< pages of the hypervisor's tables at the moment, of the VM */
+    uint64_t tables_built, tables_zapped;
+    uint64_t table_bytes; /**< with what describes them */
+};
+
+/** @return 0, or -ENOTSUP: a vCPU of another accelerator */
+MV_API int mv_soft_counts(struct mv_vcpu *vcpu, struct mv_soft_counts *ret);
+
+/** Told of what happens off the fast way. A member may be NULL. Called in the thread of the access, which must not
+ * use the vCPU in it. */
+struct mv_soft_hooks {
+    void *opaque;
+    /** An entry was read: of the guest's tables, or (nested) of the hypervisor's, where `at` is a host address. */
+    void (*step)(void *opaque, bool nested, unsigned level, uint64_t at, uint64_t entry);
+    void (*fill)(void *opaque, mv_gva_t gva, mv_gpa_t gpa, unsigned page_shift);
+    void (*flush)(void *opaque, const char *what);
+    void (*fault)(void *opaque, const struct mv_soft_fault *fault);
+    /** `reason` is a static word: "ept_violation"; `code` its qualification or error code. */
+    void (*exit)(void *opaque, const char *reason, mv_gpa_t gpa, uint64_t code);
+};
+
+/** `hooks` is copied; NULL: none, and none cost anything. @return 0 or -ENOTSUP */
+MV_API int mv_soft_set_hooks(struct mv_vcpu *vcpu, const struct mv_soft_hooks *hooks);
+
+MV_END_DECLS
+
+#endif

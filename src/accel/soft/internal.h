@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+/* Inside accel/soft, which alone knows both the hardware and the hypervisor. */
+#ifndef ACCEL_SOFT_INTERNAL_H
+#define ACCEL_SOFT_INTERNAL_H
+
+#include "accel/cpu.h"
+#include "hardware/mmu.h"
+#include "hypervisor/hv.h"
+
+#define SOFT_VPID 1u
+
+/* Both halves of how a VM is made. */
+struct soft_options {
+    struct hv_options hv;
+    struct hw_options hw;
+};
+
+/* "" or "mmu=npt,host-page=2M". 0, or -EINVAL with the reason "bad-property". */
+int soft_options_parse(const char *properties, struct soft_options *ret, struct mv_error *err);
+
+struct accel_vm {
+    struct soft_options options;
+    struct hv_vm *hv;
+};
+
+/* Its caller's calls come one at a time, so all of it is that thread's; others only post requests to `hv`. */
+struct accel_vcpu {
+    struct accel_vm *vm;
+    struct hv_vcpu *hv;
+    struct hw_mmu *hw;
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+    enum pt_who who;          /* of explicit data accesses and fetches: from SS.DPL and RFLAGS.AC */
+    enum pt_who who_implicit; /* of the processor's own */
+    struct mv_soft_hooks hooks;
+    bool has_hooks;
+    struct hw_hooks hw_hooks;
+    uint64_t exits[PT_EXIT_COUNT];
+    uint64_t exits_mmio, exits_physical;
+    struct kvm_run run; /* for who wants one: nothing runs */
+};
+
+/* Where a translated byte is: of the page, as much as the access needs. */
+struct soft_target {
+    uint8_t *host; /* NULL: MMIO */
+    gpa_t gpa;
+    uint8_t page_shift;
+};
+
+/* vcpu.c */
+int soft_vcpu_create(struct accel_vm *vm, unsigned index, struct accel_vcpu **ret, struct mv_error *err);
+void soft_vcpu_destroy(struct accel_vcpu *vcpu);
+int soft_set_regs(struct accel_vcpu *vcpu, const struct kvm_regs *regs);
+int soft_set_sregs(struct accel_vcpu *vcpu, const struct kvm_sregs *sregs);
+bool soft_load_cr3(struct accel_vcpu *vcpu, uint64_t cr3);
+struct paging_cpu soft_paging_cpu(const struct accel_vm *vm);
+
+/*
+ * run.c. Not inside, and inside when it returns DONE: the caller uses the target and calls soft_leave. MMIO has a
+ * gpa.
+ */
+enum mv_soft_end soft_translate(struct accel_vcpu *vcpu, gva_t gva, struct pt_access access,
+                                struct soft_target *ret, struct mv_soft_outcome *outcome);
+enum mv_soft_end soft_translate_physical(struct accel_vcpu *vcpu, gpa_t gpa, enum mv_access kind,
+                                         struct soft_target *ret, struct mv_soft_outcome *outcome);
+void soft_enter(struct accel_vcpu *vcpu); /* requests have been seen to */
+void soft_leave(struct accel_vcpu *vcpu);
+void soft_tell_fault(struct accel_vcpu *vcpu, const struct hw_fault *fault, struct mv_soft_outcome *outcome);
+
+/* The page-modification log goes to the dirty log. By the vCPU's thread, inside, or while the vCPU is held. */
+void soft_drain_pml(void *vcpu);
+
+/* bus.c */
+struct hw_bus soft_bus(struct accel_vcpu *vcpu);
+
+/* emulate.c. Inside: the walk that the hypervisor makes itself. DONE (host or MMIO) or FAULT. */
+enum mv_soft_end soft_emulate(struct accel_vcpu *vcpu, gva_t gva, struct pt_access access, struct soft_target *ret,
+                              struct mv_soft_outcome *outcome);
+/* Without setting A and D or judging rights. False: not mapped. */
+bool soft_look(struct accel_vcpu *vcpu, gva_t gva, gpa_t *ret);
+
+extern const struct accel_cpu_ops soft_cpu_ops;
+
+#endif

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MIT
+/* "soft,mmu=npt,tlb=L1=64x4:L2=1536x12": properties, all parsed before anything is made. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "accel/soft/internal.h"
+#include "base/error.h"
+
+#define TLB_ENTRIES_MAX (1u << 20)
+
+struct word {
+    const char *at;
+    size_t length;
+};
+
+static bool word_is(struct word w, const char *text)
+{
+    return strlen(text) == w.length && memcmp(w.at, text, w.length) == 0;
+}
+
+/* The index of the word among `words`, of which NULL is the last; -1 if it is none of them. */
+static int word_among(struct word w, const char *const *words)
+{
+    for (int i = 0; words[i]; i++) {
+        if (word_is(w, words[i])) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static bool read_switch(struct word w, bool *ret)
+{
+    static const char *const words[] = {"off", "on", NULL};
+    int i = word_among(w, words);
+    *ret = i == 1;
+    return i >= 0;
+}
+
+static bool read_number(struct word *w, uint32_t max, uint32_t *ret)
+{
+    uint32_t value = 0;
+    size_t digits = 0;
+    while (w->length > 0 && *w->at >= '0' && *w->at <= '9' && value <= max) {
+        value = value * 10 + (uint32_t)(*w->at - '0');
+        w->at++;
+        w->length--;
+        digits++;
+    }
+    *ret = value;
+    return digits > 0 && value > 0 && value <= max;
+}
+
+/* --- Values ---------------------------------------------------------------------------------------- */
+
+static bool set_mmu(struct soft_options *o, struct word w)
+{
+    static const char *const words[] = {"native", "ept", "npt", NULL};
+    static const enum hv_mmu_kind kinds[] = {HV_MMU_NATIVE, HV_MMU_EPT, HV_MMU_NPT};
+    static const enum hw_dimension dimensions[] = {HW_NATIVE, HW_EPT, HW_NPT};
+    int i = word_among(w, words);
+    if (i < 0) {
+        return false;
+    }
+    o->hv.mmu = kinds[i];
+    o->hw.dimension = dimensions[i];
+    return true;
+}
+
+static bool set_host_page(struct soft_options *o, struct word w)
+{
+    static const char *const words[] = {"4K", "2M", "1G", NULL};
+    int i = word_among(w, words);
+    o->hv.level_max = (uint8_t)(i + 1);
+    return i >= 0;
+}
+
+static bool set_levels(struct soft_options *o, struct word w)
+{
+    static const char *const words[] = {"4", "5", NULL};
+    int i = word_among(w, words);
+    o->hv.tdp_levels = o->hw.nested_levels = (uint8_t)(i + 4);
+    return i >= 0;
+}
+
+/* "64x4": entries, and how many of them make a set. */
+static bool read_geometry(struct word w, struct hw_tlb_geometry *ret)
+{
+    if (!read_number(&w, TLB_ENTRIES_MAX, &ret->entries) || w.length == 0 || *w.at != 'x') {
+        return false;
+    }
+    w.at++;
+    w.length--;
+    if (!read_number(&w, ret->entries, &ret->ways) || w.length != 0 || ret->entries % ret->ways != 0) {
+        return false;
+    }
+    uint32_t sets = ret->entries / ret->ways;
+    return (sets & (sets - 1)) == 0;
+}
+
+static bool set_tlb_array(struct soft_options *o, struct word w)
+{
+    const struct {
+        const char *name;
+        struct hw_tlb_geometry *geometry;
+    } arrays[] = {{"L1=", &o->hw.l1},
+                  {"L2=", &o->hw.l2},
+                  {"L1-2M=", &o->hw.l1_2m},
+                  {"L1-1G=", &o->hw.l1_1g},
+                  {"L2-1G=", &o->hw.l2_1g}};
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
+        size_t n = strlen(arrays[i].name);
+        if (w.length > n && memcmp(w.at, arrays[i].name, n) == 0) {
+            return read_geometry((struct word){w.at + n, w.length - n}, arrays[i].geometry);
+        }
+    }
+    return false;
+}
+
+static bool set_tlb(struct soft_options *o, struct word w)
+{
+    o->hw.model_tlb = !word_is(w, "off");
+    if (!o->hw.model_tlb) {
+        return true;
+    }
+    while (w.length > 0) {
+        const char *colon = memchr(w.at, ':', w.length);
+        size_t length = colon ? (size_t)(colon - w.at) : w.length;
+        if (!set_tlb_array(o, (struct word){w.at, length})) {
+            return false;
+        }
+        size_t skip = length + (colon ? 1 : 0);
+        w = (struct word){w.at + skip, w.length - skip};
+    }
+    return o->hw.l1.entries > 0;
+}
+
+static bool set_walk_caches(struct soft_options *o, struct word w)
+{
+    return read_switch(w, &o->hw.has_walk_caches);
+}
+
+static bool set_nested_tlb(struct soft_options *o, struct word w)
+{
+    return read_switch(w, &o->hw.has_nested_tlb);
+}
+
+static bool set_log_by(struct soft_options *o, struct word w)
+{
+    static const char *const words[] = {"write-protection", "dirty-bit", "pml", NULL};
+    int i = word_among(w, words);
+    o->hv.log_by = (enum hv_log_by)i;
+    return i >= 0;
+}
+
+static bool set_access_dirty(struct soft_options *o, struct word w)
+{
+    return read_switch(w, &o->hv.access_dirty);
+}
+
+static bool set_eager_split(struct soft_options *o, struct word w)
+{
+    return read_switch(w, &o->hv.eager_split);
+}
+
+static bool set_nx_huge_pages(struct soft_options *o, struct word w)
+{
+    return read_switch(w, &o->hv.nx_huge_pages);
+}
+
+static bool set_populate(struct soft_options *o, struct word w)
+{
+    return read_switch(w, &o->hv.populate);
+}
+
+static bool set_address_bits(struct soft_options *o, struct word w)
+{
+    uint32_t bits;
+    if (!read_number(&w, 52, &bits) || w.length != 0 || bits < 36) {
+        return false;
+    }
+    o->hv.address_bits = o->hw.cpu.address_bits = (uint8_t)bits;
+    return true;
+}
+
+static const struct property {
+    const char *name;
+    bool (*set)(struct soft_options *o, struct word value);
+    const char *values;
+} properties[] = {
+    {"mmu", set_mmu, "native, ept or npt"},
+    {"host-page", set_host_page, "4K, 2M or 1G"},
+    {"levels", set_levels, "4 or 5"},
+    {"tlb", set_tlb, "off, or arrays as in L1=64x4:L2=1536x12, whose number of sets is a power of two"},
+    {"walk-caches", set_walk_caches, "on or off"},
+    {"nested-tlb", set_nested_tlb, "on or off"},
+    {"log-by", set_log_by, "write-protection, dirty-bit or pml"},
+    {"access-dirty", set_access_dirty, "on or off"},
+    {"eager-split", set_eager_split, "on or off"},
+    {"nx-huge-pages", set_nx_huge_pages, "on or off"},
+    {"populate", set_populate, "on or off"},
+    {"address-bits", set_address_bits, "a number from 36 to 52"},
+};
+#define PROPERTY_COUNT (sizeof properties / sizeof properties[0])
+
+/* --- All together ---------------------------------------------------------------------------------- */
+
+static void set_defaults(struct soft_options *o)
+{
+    *o = (struct soft_options){
+        .hv = {.mmu = HV_MMU_EPT,
+               .tdp_levels = 4,
+               .level_max = 3,
+               .address_bits = 48,
+               .log_by = HV_LOG_BY_DIRTY_BIT,
+               .access_dirty = true,
+               .populate = true},
+        .hw = {.dimension = HW_EPT,
+               .cpu = {.address_bits = 48, .has_1g_pages = true, .has_pse36 = true},
+               .nested_levels = 4,
+               .pml5 = {2, 2}, /* as DMT (ASPLOS 2024) models them */
+               .pml4 = {4, 4},
+               .pdpt = {4, 4},
+               .pd = {32, 4},
+               .nested = {64, 4}},
+    };
+}
+
+static int read_property(struct soft_options *o, struct word w, struct mv_error *err)
+{
+    const char *equals = memchr(w.at, '=', w.length);
+    size_t length = equals ? (size_t)(equals - w.at) : w.length;
+    for (size_t i = 0; i < PROPERTY_COUNT; i++) {
+        if (!word_is((struct word){w.at, length}, properties[i].name)) {
+            continue;
+        }
+        struct word value = {w.at + length + 1, equals ? w.length - length - 1 : 0};
+        if (value.length > 0 && properties[i].set(o, value)) {
+            return 0;
+        }
+        return error_set(err, -EINVAL, "bad-property", "soft", "accelerator soft: %.*s: %s is %s", (int)w.length,
+                         w.at, properties[i].name, properties[i].values);
+    }
+    return error_set(err, -EINVAL, "bad-property", "soft", "accelerator soft: there is no property '%.*s'",
+                     (int)length, w.at);
+}
+
+static int check_together(const struct soft_options *o, struct mv_error *err)
+{
+    if (o->hv.log_by == HV_LOG_BY_PML && (o->hv.mmu != HV_MMU_EPT || !o->hv.access_dirty)) {
+        return error_set(err, -EINVAL, "bad-property", "soft",
+                         "accelerator soft: log-by=pml needs mmu=ept and access-dirty=on");
+    }
+    if (o->hv.mmu == HV_MMU_NPT && !o->hv.access_dirty) {
+        return error_set(err, -EINVAL, "bad-property", "soft",
+                         "accelerator soft: access-dirty=off needs mmu=ept: NPT always has A and D bits");
+    }
+    if (o->hv.mmu != HV_MMU_NATIVE && o->hv.address_bits > 48 && o->hv.tdp_levels == 4) {
+        return error_set(err, -EINVAL, "bad-property", "soft",
+                         "accelerator soft: address-bits=%u needs levels=5: tables of 4 levels end at 48",
+                         o->hv.address_bits);
+    }
+    return 0;
+}
+
+int soft_options_parse(const char *text, struct soft_options *ret, struct mv_error *err)
+{
+    set_defaults(ret);
+    while (*text) {
+        size_t length = strcspn(text, ",");
+        int rc = read_property(ret, (struct word){text, length}, err);
+        if (rc < 0) {
+            return rc;
+        }
+        text += length + (text[length] == ',');
+    }
+    bool has_dirty_bits = ret->hv.access_dirty && ret->hv.mmu != HV_MMU_NATIVE;
+    if (!has_dirty_bits && ret->hv.log_by == HV_LOG_BY_DIRTY_BIT) {
+        ret->hv.log_by = HV_LOG_BY_WRITE_PROTECTION;
+    }
+    ret->hv.execute_only = ret->hv.mmu == HV_MMU_EPT;
+    ret->hw.ept = (struct ept_caps){.address_bits = 52,
+                                    .execute_only = ret->hv.execute_only,
+                                    .large_1g = true,
+                                    .access_dirty = ret->hv.access_dirty};
+    return check_together(ret, err);
+}
