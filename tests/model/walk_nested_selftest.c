@@ -348,6 +348,8 @@ static void test_ept_page(void)
     CHECK(walk(0, MODEL_READ) == MODEL_OK && result.ept_memory_type == 6 && result.ept_ignore_pat);
     nest_map(PAGE, 1, HOST_PAGE | R | 1 << 3);
     CHECK(walk(0, MODEL_READ) == MODEL_OK && result.ept_memory_type == 1 && !result.ept_ignore_pat);
+    nest_map(PAGE, 1, HOST_PAGE | R | 4 << 3);
+    CHECK(walk(0, MODEL_READ) == MODEL_OK && result.ept_memory_type == 4 && !result.ept_ignore_pat);
     /* 48 bits are all that 4 levels translate. */
     world.cpu.maxphyaddr = 52;
     walk_poke(&memory, 0x4000, 8, PAGE | UINT64_C(1) << 48 | P | A);
