@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "machine/bounce.h"
+#include "machine/listener.h"
 #include "machine/machine.h"
 
 /* QEMU's default. */
@@ -72,11 +73,22 @@ int mv_space_create(struct mv_machine *machine, const char *name, struct mv_regi
     return 0;
 }
 
+static bool has_listener(const struct mv_space *space)
+{
+    const struct mv_listener *listener;
+    cds_list_for_each_entry (listener, &space->machine->listeners, link) {
+        if (listener->space == space) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void mv_space_destroy(struct mv_space *space)
 {
     if (space) {
         machine_lock(space->machine);
-        assert(!space->machine->committing);
+        assert(!space->machine->committing && !has_listener(space));
         cds_list_del(&space->link);
         flat_put(space->flat);
         machine_unlock(space->machine);
