@@ -2,12 +2,7 @@
 /*
  * Making the next view. For each stale range: widen it to whole sections of the present version, draw it anew,
  * join what now continues the neighbours, and put the result in place of the old. What was neither stale nor next
- * to it is not looked at.
- *
- * Freeing an old one. A view and what its successor no longer shows may go when
- *   1. all epochs in which a reader could have found it are over: so it is retired when it is replaced;
- *   2. nobody borrows it, nor an older view, which may share those sections: so a view whose epochs are over waits
- * on a list while such a borrower is there.
+ * to it is not looked at. What becomes of the old one is in flat_views.c.
  */
 #include "machine/flat.h"
 
@@ -91,151 +86,6 @@ static void tidy_ranges(struct range_list *list)
     list->count = kept;
 }
 
-/* --- views, and when they go ------------------------------------------------------------------- */
-
-static struct mv_view *new_view(struct flat *flat, uint64_t version)
-{
-    struct mv_view *view = aligned_alloc(VIEW_ALIGNMENT, sizeof *view);
-    if (view) {
-        memset(view, 0, sizeof *view);
-        view->flat = flat;
-        view->version = version;
-        view->map = PMAP_EMPTY;
-    }
-    return view;
-}
-
-static void free_flat(struct flat *flat)
-{
-    struct mv_machine *machine = flat->machine;
-    pthread_mutex_destroy(&flat->borrow_lock);
-    free(flat->stale.ranges);
-    free(flat->removed.sections);
-    free(flat->added.sections);
-    free(flat->before.sections);
-    free(flat->after.sections);
-    free(flat);
-    machine_put(machine);
-}
-
-/* Views are freed one by one, and the flat with the last one. */
-static void free_view(struct mv_view *view)
-{
-    struct flat *flat = view->flat;
-    pmap_free_nodes(view->garbage_nodes);
-    section_free_list(view->garbage_sections);
-    free(view);
-    pthread_mutex_lock(&flat->borrow_lock);
-    bool last = --flat->live_views == 0;
-    pthread_mutex_unlock(&flat->borrow_lock);
-    if (last) {
-        free_flat(flat);
-    }
-}
-
-/* The epochs in which the view could be found are over. In liburcu's thread. */
-static void view_retired(struct rcu_head *head)
-{
-    struct mv_view *view = caa_container_of(head, struct mv_view, epoch.rcu);
-    epoch_retired(&view->epoch);
-    struct flat *flat = view->flat;
-    pthread_mutex_lock(&flat->borrow_lock);
-    bool needed = flat->borrowed && flat->borrowed->version <= view->version;
-    if (needed) {
-        view->next_waiting = flat->waiting;
-        flat->waiting = view;
-    }
-    pthread_mutex_unlock(&flat->borrow_lock);
-    if (!needed) {
-        free_view(view);
-    }
-    EPOCH_RELEASE(EPOCH_READERS); /* for who waits in epoch_drain */
-}
-
-struct mv_view *flat_borrow(struct flat *flat)
-{
-    epoch_enter(); /* until it is on the list, that is what keeps it */
-    struct mv_view *view = epoch_load(flat->view);
-    pthread_mutex_lock(&flat->borrow_lock);
-    if (view->borrowers++ == 0) {
-        struct mv_view **link = &flat->borrowed;
-        while (*link && (*link)->version < view->version) {
-            link = &(*link)->next_borrowed;
-        }
-        view->next_borrowed = *link;
-        *link = view;
-    }
-    pthread_mutex_unlock(&flat->borrow_lock);
-    epoch_exit();
-    return view;
-}
-
-/* Take the waiting views out that no borrower needs. `borrow_lock` held. */
-static struct mv_view *take_unneeded(struct flat *flat)
-{
-    struct mv_view *taken = NULL;
-    struct mv_view **link = &flat->waiting;
-    while (*link) {
-        struct mv_view *view = *link;
-        if (flat->borrowed && flat->borrowed->version <= view->version) {
-            link = &view->next_waiting;
-        } else {
-            *link = view->next_waiting;
-            view->next_waiting = taken;
-            taken = view;
-        }
-    }
-    return taken;
-}
-
-void flat_release(struct mv_view *view)
-{
-    struct flat *flat = view->flat;
-    struct mv_view *unneeded = NULL;
-    pthread_mutex_lock(&flat->borrow_lock);
-    assert(view->borrowers > 0);
-    if (--view->borrowers == 0) {
-        struct mv_view **link = &flat->borrowed;
-        while (*link != view) {
-            link = &(*link)->next_borrowed;
-        }
-        *link = view->next_borrowed;
-        unneeded = take_unneeded(flat);
-    }
-    pthread_mutex_unlock(&flat->borrow_lock);
-    while (unneeded) {
-        struct mv_view *next = unneeded->next_waiting;
-        free_view(unneeded);
-        unneeded = next;
-    }
-}
-
-void flat_forget_pieces(struct mv_reader *reader)
-{
-    for (size_t i = 0; i < MV_READER_PIECES; i++) {
-        __atomic_store_n(&reader->pieces[i].first, MV_READER_UNUSED, __ATOMIC_RELAXED);
-    }
-}
-
-void flat_add_reader(struct flat *flat, struct mv_reader *reader)
-{
-    pthread_mutex_lock(&flat->borrow_lock);
-    reader->next = flat->readers;
-    flat->readers = reader;
-    pthread_mutex_unlock(&flat->borrow_lock);
-}
-
-void flat_remove_reader(struct flat *flat, struct mv_reader *reader)
-{
-    pthread_mutex_lock(&flat->borrow_lock);
-    struct mv_reader **link = &flat->readers;
-    while (*link != reader) {
-        link = &(*link)->next;
-    }
-    *link = reader->next;
-    pthread_mutex_unlock(&flat->borrow_lock);
-}
-
 /* --- making and ending ------------------------------------------------------------------------- */
 
 struct flat *flat_get(struct mv_region *root)
@@ -245,36 +95,40 @@ struct flat *flat_get(struct mv_region *root)
         flat->users++;
         return flat;
     }
-    flat = calloc(1, sizeof *flat);
-    struct mv_view *view = flat ? new_view(flat, 1) : NULL;
+    flat = line_alloc(sizeof *flat);
+    if (!flat) {
+        return NULL;
+    }
+    flat->machine = root->machine;
+    struct mv_view *view = flat_new_view(flat, 1);
     if (!view) {
         free(flat);
         return NULL;
     }
-    flat->machine = machine_get(root->machine);
+    machine_get(flat->machine);
     flat->root = mv_region_get(root);
     flat->users = 1;
     flat->view = view;
     atomic_init(&flat->logged, flat->machine->logs > 0);
     pthread_mutex_init(&flat->borrow_lock, NULL);
-    flat->live_views = 1;
+    atomic_init(&flat->live_views, 1);
     cds_list_add_tail(&flat->link, &flat->machine->flats);
     root->flat = flat;
     flat_mark(flat, RANGE_ALL);
     return flat;
 }
 
-/* Every section of a map, as a list. */
-static struct section *all_sections(const struct pmap *map)
+/* Everything that is in a view. */
+static void drop_all(struct mv_view *view)
 {
-    struct section *list = NULL;
-    struct section *section = pmap_next(map, 0);
+    struct section *section = pmap_next(&view->map, 0);
     while (section) {
-        section->link = list;
-        list = section;
-        section = section->range.last == UINT64_MAX ? NULL : pmap_next(map, section->range.last + 1);
+        section->link = view->garbage_sections;
+        view->garbage_sections = section;
+        section = section->range.last == UINT64_MAX ? NULL : pmap_next(&view->map, section->range.last + 1);
     }
-    return list;
+    view->garbage_nsections = view->count;
+    view->garbage_nodes = pmap_all_nodes(&view->map, &view->garbage_nnodes);
 }
 
 void flat_put(struct flat *flat)
@@ -287,12 +141,11 @@ void flat_put(struct flat *flat)
     region_put_deferred(flat->root);
     flat->root = NULL;
     struct mv_view *last = flat->view;
-    last->garbage_sections = all_sections(&last->map);
+    drop_all(last);
     for (struct section *section = last->garbage_sections; section; section = section->link) {
         dirty_index_remove(section);
     }
-    last->garbage_nodes = pmap_all_nodes(&last->map);
-    epoch_retire(&last->epoch, view_retired);
+    flat_retire_view(last);
 }
 
 void flat_mark(struct flat *flat, struct mv_range range)
@@ -320,6 +173,7 @@ static int drop_section(struct flat *flat, struct section *section)
     }
     section->link = flat->dropped;
     flat->dropped = section;
+    flat->ndropped++;
     return append_section(&flat->removed, section);
 }
 
@@ -528,23 +382,26 @@ int flat_prepare(struct flat *flat)
         return 0;
     }
     uint64_t version = flat->view->version + 1;
-    flat->next = new_view(flat, version);
+    flat->next = flat_new_view(flat, version);
     if (!flat->next) {
         return -ENOMEM;
     }
     flat->next->count = flat->view->count;
-    flat->edit = pmap_edit_begin(&flat->view->map, version);
+    flat->edit = pmap_edit_begin(flat->machine->pool, &flat->view->map, version);
     return make(flat);
 }
 
-/* Sections that were made and dropped in this commit go at once. The others stay on the list. */
-static void free_stillborn(struct section **link)
+/* Of the sections that were made in this commit, those that it dropped, or all, go at once. The others stay on the
+ * list. */
+static void give_born(struct flat *flat, bool all)
 {
+    struct section **link = &flat->born;
     while (*link) {
         struct section *section = *link;
-        if (section->dropped) {
+        if (all || section->dropped) {
             *link = section->link;
-            section_destroy(section);
+            section_finish(section);
+            pool_give(flat->machine->pool, POOL_SECTION, section);
         } else {
             link = &section->link;
         }
@@ -567,34 +424,24 @@ static void forget_making(struct flat *flat)
     forget_stale(flat);
     flat->next = NULL;
     flat->born = flat->dropped = NULL;
+    flat->ndropped = 0;
     flat->removed.count = flat->added.count = 0;
     flat->before.count = flat->after.count = 0;
     free(flat->events.ops);
     flat->events = (struct event_diff){0};
 }
 
-static void publish(struct flat *flat, struct mv_view *view)
-{
-    pthread_mutex_lock(&flat->borrow_lock);
-    flat->live_views++;
-    epoch_publish(flat->view, view);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* see reader.c */
-    for (struct mv_reader *reader = flat->readers; reader; reader = reader->next) {
-        flat_forget_pieces(reader);
-    }
-    pthread_mutex_unlock(&flat->borrow_lock);
-}
-
 void flat_publish(struct flat *flat)
 {
     if (flat->next) {
         struct mv_view *old = flat->view;
-        old->garbage_nodes = pmap_edit_commit(&flat->edit);
+        old->garbage_nodes = pmap_edit_commit(&flat->edit, &old->garbage_nnodes);
         old->garbage_sections = flat->dropped;
-        free_stillborn(&flat->born);
+        old->garbage_nsections = flat->ndropped;
+        give_born(flat, false);
         index_logged(flat);
-        publish(flat, flat->next);
-        epoch_retire(&old->epoch, view_retired);
+        flat_publish_view(flat, flat->next);
+        flat_retire_view(old);
     }
     forget_making(flat);
 }
@@ -603,8 +450,8 @@ void flat_discard(struct flat *flat)
 {
     if (flat->next) {
         pmap_edit_abort(&flat->edit);
-        section_free_list(flat->born);
-        free(flat->next);
+        give_born(flat, true);
+        pool_give(flat->machine->pool, POOL_VIEW, flat->next);
     }
     forget_making(flat);
 }

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <urcu/list.h>
 
+#include "base/line.h"
 #include "machine/ioeventfd.h"
 #include "machine/view.h"
 
@@ -30,24 +31,25 @@ struct section_list {
 
 /*
  * Owned by the spaces that show it, counted in `users`, and then by its views. All under the control lock but
- * `view` and `logged`, which anyone may load inside an epoch, and what `borrow_lock` protects.
+ * `view` and `logged`, which anyone may load inside an epoch, `live_views`, and what `borrow_lock` protects.
  */
 struct flat {
+    struct mv_view *view; /* published; never NULL */
     struct mv_machine *machine;
     struct mv_region *root; /* a reference; root->flat is this */
-    unsigned users;
-    struct cds_list_head link; /* in the machine's flats */
-    struct mv_view *view;      /* published; never NULL */
-    atomic_bool logged;        /* anything in the machine is: writers look here (dirty.h) */
+    atomic_bool logged;     /* anything in the machine is: writers look here (dirty.h) */
 
     struct range_list stale; /* since the outermost begin */
     bool stale_all;          /* the list could not be kept: anything may be stale */
+    unsigned users;
+    struct cds_list_head link; /* in the machine's flats */
 
     /* During a commit: the version in the making. */
     struct mv_view *next;
     struct pmap_edit edit;
-    struct section *born;        /* made for it */
-    struct section *dropped;     /* in `view`, not in it */
+    struct section *born;    /* made for it */
+    struct section *dropped; /* in `view`, not in it */
+    size_t ndropped;
     struct section_list removed; /* what listeners are told, in order: dropped and born, but for equal pairs */
     struct section_list added;
     struct section_list before; /* those that stayed, but are logged or watched otherwise: as they were ... */
@@ -55,11 +57,11 @@ struct flat {
 
     struct event_diff events; /* of the eventfds that they have */
 
+    atomic_uint live_views;      /* liburcu's thread counts them down */
     pthread_mutex_t borrow_lock; /* a leaf */
-    unsigned live_views;
-    struct mv_view *borrowed;  /* views that somebody holds, the oldest first */
-    struct mv_reader *readers; /* who has to forget when a view is published */
-    struct mv_view *waiting;   /* retired views that may show something to a borrower of them or of an older one */
+    struct mv_view *borrowed;    /* views that somebody holds, the oldest first; also looked at without the lock */
+    struct mv_reader *readers;   /* who has to forget when a view is published */
+    struct mv_view *waiting; /* retired views that may show something to a borrower of them or of an older one */
 };
 
 /* Find or make the flat of a root. Control lock held. NULL when out of memory. */
@@ -78,6 +80,15 @@ int flat_prepare(struct flat *flat);
 void flat_publish(struct flat *flat);
 /* Forget what flat_prepare made. The ranges are stale no more: the caller undoes the edits. */
 void flat_discard(struct flat *flat);
+
+/* --- its views: flat_views.c ------------------------------------------------------------------- */
+
+/* An empty one, which nobody can find yet. Control lock held. NULL when out of memory. */
+struct mv_view *flat_new_view(struct flat *flat, uint64_t version);
+/* Let it be found, and make readers forget the one before. Control lock held. */
+void flat_publish_view(struct flat *flat, struct mv_view *view);
+/* It was replaced, or there is no flat any more: it and its garbage go when nobody can read them. */
+void flat_retire_view(struct mv_view *view);
 
 /* Who has to forget from now on; any thread. */
 void flat_add_reader(struct flat *flat, struct mv_reader *reader);

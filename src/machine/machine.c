@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "machine/coalesced.h"
 #include "machine/commit.h"
+#include "machine/pool.h"
 #include "machine/region.h"
 #include "machine/undo.h"
 
@@ -24,7 +25,10 @@ int mv_machine_create(struct mv_machine **ret, struct mv_error *err)
         return no_memory(err);
     }
     machine->undo = undo_create();
-    if (!machine->undo) {
+    machine->pool = pool_create();
+    if (!machine->undo || !machine->pool) {
+        undo_destroy(machine->undo);
+        pool_destroy(machine->pool);
         free(machine);
         return no_memory(err);
     }
@@ -60,6 +64,7 @@ void machine_put(struct mv_machine *machine)
         return;
     }
     undo_destroy(machine->undo);
+    pool_destroy(machine->pool);
     block_table_finish(&machine->blocks);
     pthread_mutex_destroy(&machine->control);
     pthread_mutex_destroy(&machine->drain_lock);

@@ -18,6 +18,7 @@
 
 struct mtree_regions;
 struct mv_region;
+struct pool;
 struct undo_log;
 
 /*
@@ -46,6 +47,7 @@ struct mv_machine {
     struct cds_list_head deferred;  /* regions, by their deferred_link: see region_put_deferred */
     struct cds_list_head ended;     /* the same, of those without a reference: see mv_region_put */
     struct undo_log *undo;
+    struct pool *pool;                     /* what views are made of */
     enum mv_overlap_policy overlap_policy; /* see overlap.h */
     void (*overlap_tell)(void *opaque, const char *line);
     void *overlap_opaque;

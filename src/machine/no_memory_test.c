@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
  * Each allocation fails once. What needed it says so and leaves everything as it was; afterwards it works. Linked
- * with --wrap for the functions that allocate.
+ * with --wrap for the functions that allocate; the pool is one of them, or what it has spare would not fail.
  */
 #include <stdlib.h>
 
 #include "base/epoch.h"
 #include "machine/machine_test.h"
+#include "machine/pool.h"
 
 static long countdown = -1; /* the allocation after so many fails; -1: none */
 
@@ -19,12 +20,14 @@ void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *p, size_t size);
 char *__real_strdup(const char *text);
+void *__real_pool_take(struct pool *pool, enum pool_kind kind);
 void *__real_aligned_alloc(size_t alignment, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_aligned_alloc(size_t alignment, size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *p, size_t size);
 char *__wrap_strdup(const char *text);
+void *__wrap_pool_take(struct pool *pool, enum pool_kind kind);
 
 void *__wrap_malloc(size_t size)
 {
@@ -49,6 +52,11 @@ void *__wrap_realloc(void *p, size_t size)
 char *__wrap_strdup(const char *text)
 {
     return fails() ? NULL : __real_strdup(text);
+}
+
+void *__wrap_pool_take(struct pool *pool, enum pool_kind kind)
+{
+    return fails() ? NULL : __real_pool_take(pool, kind);
 }
 
 struct scene {

@@ -2,7 +2,6 @@
 #include "machine/pmap.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "machine/view.h"
@@ -52,14 +51,14 @@ struct section *pmap_next(const struct pmap *map, uint64_t address)
 
 /* --- editing ----------------------------------------------------------------------------------- */
 
-struct pmap_edit pmap_edit_begin(const struct pmap *old, uint64_t version)
+struct pmap_edit pmap_edit_begin(struct pool *pool, const struct pmap *old, uint64_t version)
 {
-    return (struct pmap_edit){.now = *old, .version = version};
+    return (struct pmap_edit){.pool = pool, .now = *old, .version = version};
 }
 
 static struct pmap_node *new_node(struct pmap_edit *edit)
 {
-    struct pmap_node *node = aligned_alloc(_Alignof(struct pmap_node), sizeof *node);
+    struct pmap_node *node = pool_take(edit->pool, POOL_NODE);
     if (node) {
         node->version = edit->version;
         node->dead = false;
@@ -76,6 +75,7 @@ static void drop_node(struct pmap_edit *edit, struct pmap_node *node)
     } else {
         node->link = edit->dropped;
         edit->dropped = node;
+        edit->ndropped++;
     }
 }
 
@@ -221,50 +221,50 @@ int pmap_set(struct pmap_edit *edit, struct mv_range range, struct section *sect
     return rc;
 }
 
-struct pmap_node *pmap_edit_commit(struct pmap_edit *edit)
+static void give_born(struct pmap_edit *edit, bool all)
 {
     struct pmap_node *node, *next;
     for (node = edit->born; node; node = next) {
         next = node->link;
-        if (node->dead) {
-            free(node);
+        if (all || node->dead) {
+            pool_give(edit->pool, POOL_NODE, node);
         }
     }
     edit->born = NULL;
+}
+
+struct pmap_node *pmap_edit_commit(struct pmap_edit *edit, size_t *ret_count)
+{
+    give_born(edit, false);
+    *ret_count = edit->ndropped;
     return edit->dropped;
 }
 
 void pmap_edit_abort(struct pmap_edit *edit)
 {
-    pmap_free_nodes(edit->born);
-    edit->born = edit->dropped = NULL;
+    give_born(edit, true);
+    edit->dropped = NULL;
+    edit->ndropped = 0;
 }
 
-void pmap_free_nodes(struct pmap_node *list)
-{
-    while (list) {
-        struct pmap_node *next = list->link;
-        free(list);
-        list = next;
-    }
-}
-
-static void list_nodes(pmap_entry entry, unsigned shift, struct pmap_node **list)
+static void list_nodes(pmap_entry entry, unsigned shift, struct pmap_node **list, size_t *count)
 {
     if (pmap_is_node(entry)) {
         struct pmap_node *node = pmap_node_of(entry);
         for (unsigned i = 0; i < entries_at(shift); i++) {
-            list_nodes(node->entries[i], shift - PMAP_BITS, list);
+            list_nodes(node->entries[i], shift - PMAP_BITS, list, count);
         }
         node->link = *list;
         *list = node;
+        ++*count;
     }
 }
 
-struct pmap_node *pmap_all_nodes(const struct pmap *map)
+struct pmap_node *pmap_all_nodes(const struct pmap *map, size_t *ret_count)
 {
     struct pmap_node *list = NULL;
-    list_nodes(map->root, map->shift, &list);
+    *ret_count = 0;
+    list_nodes(map->root, map->shift, &list, ret_count);
     return list;
 }
 

@@ -21,7 +21,9 @@
 #ifndef MACHINE_PMAP_H
 #define MACHINE_PMAP_H
 
+#include "base/line.h"
 #include "base/range.h"
+#include "machine/pool.h"
 
 #define PMAP_BITS 6
 #define PMAP_ENTRIES (1u << PMAP_BITS)
@@ -31,10 +33,10 @@ struct section;
 typedef uintptr_t pmap_entry; /* 0, a struct section *, or a struct pmap_node * with bit 0 set */
 
 struct pmap_node {
-    _Alignas(64) pmap_entry entries[PMAP_ENTRIES]; /* in whole lines of the cache */
-    uint64_t version;                              /* of the edit that made it: that edit may change it in place */
-    struct pmap_node *link;                        /* on a list of its edit's, and later on one of garbage */
-    bool dead;                                     /* made and dropped in one edit */
+    _Alignas(CACHE_LINE) pmap_entry entries[PMAP_ENTRIES]; /* in whole lines of the cache */
+    uint64_t version;       /* of the edit that made it: that edit may change it in place */
+    struct pmap_node *link; /* on a list of its edit's, and later on one of garbage */
+    bool dead;              /* made and dropped in one edit */
 };
 
 struct pmap {
@@ -75,24 +77,24 @@ struct section *pmap_next(const struct pmap *map, uint64_t address);
 struct pmap_edit {
     struct pmap now;
     uint64_t version;
+    struct pool *pool;         /* where nodes come from */
     struct pmap_node *born;    /* made by this edit */
     struct pmap_node *dropped; /* of the version before, not in this one */
+    size_t ndropped;
 };
 
-struct pmap_edit pmap_edit_begin(const struct pmap *old, uint64_t version);
+struct pmap_edit pmap_edit_begin(struct pool *pool, const struct pmap *old, uint64_t version);
 
 /* Let `section`, or nothing, be what is in `range`. @return 0; -ENOMEM: then only pmap_edit_abort may follow */
 int pmap_set(struct pmap_edit *edit, struct mv_range range, struct section *section);
 
-/* The new version is published: what it dropped, for pmap_free_nodes when nobody reads the version before any
- * more. */
-struct pmap_node *pmap_edit_commit(struct pmap_edit *edit);
+/* The new version is published: what it dropped may go when nobody reads the version before any more. */
+struct pmap_node *pmap_edit_commit(struct pmap_edit *edit, size_t *ret_count);
 /* There will be no new version. */
 void pmap_edit_abort(struct pmap_edit *edit);
 
-void pmap_free_nodes(struct pmap_node *list);
-/* All nodes of the last version, as a list for pmap_free_nodes. */
-struct pmap_node *pmap_all_nodes(const struct pmap *map);
+/* All nodes of the last version. */
+struct pmap_node *pmap_all_nodes(const struct pmap *map, size_t *ret_count);
 
 /* Execute the invariants. */
 bool pmap_check(const struct pmap *map);

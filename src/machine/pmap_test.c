@@ -71,6 +71,33 @@ static void change(struct pmap_edit *edit, struct model *model, struct section *
     }
 }
 
+static size_t length(const struct pmap_node *list)
+{
+    size_t count = 0;
+    for (; list; list = list->link) {
+        count++;
+    }
+    return count;
+}
+
+/* Nobody reads them any more. */
+static void give(struct pool *pool, struct pmap_node *list)
+{
+    while (list) {
+        struct pmap_node *next = list->link;
+        pool_give(pool, POOL_NODE, list);
+        list = next;
+    }
+}
+
+static void give_all(struct pool *pool, const struct pmap *map)
+{
+    size_t count;
+    struct pmap_node *list = pmap_all_nodes(map, &count);
+    assert_int_equal(count, length(list));
+    give(pool, list);
+}
+
 static void test_versions(void **state)
 {
     (void)state;
@@ -78,10 +105,11 @@ static void test_versions(void **state)
     static struct model models[VERSIONS];
     static struct pmap maps[VERSIONS];
     struct pmap_node *garbage[VERSIONS] = {NULL};
+    struct pool *pool = pool_create();
     size_t used = 0;
     maps[0] = PMAP_EMPTY;
     for (unsigned v = 1; v < VERSIONS; v++) {
-        struct pmap_edit edit = pmap_edit_begin(&maps[v - 1], v);
+        struct pmap_edit edit = pmap_edit_begin(pool, &maps[v - 1], v);
         models[v] = models[v - 1];
         for (uint64_t n = 1 + random_below(4); n > 0; n--) {
             uint64_t first = random_below(ADDRESSES);
@@ -96,7 +124,9 @@ static void test_versions(void **state)
             models[v] = models[v - 1];
         } else {
             maps[v] = edit.now;
-            garbage[v] = pmap_edit_commit(&edit);
+            size_t count;
+            garbage[v] = pmap_edit_commit(&edit, &count);
+            assert_int_equal(count, length(garbage[v]));
         }
         compare(&maps[v], &models[v]);
     }
@@ -104,20 +134,22 @@ static void test_versions(void **state)
         compare(&maps[v], &models[v]);
     }
     for (unsigned v = 0; v < VERSIONS; v++) {
-        pmap_free_nodes(garbage[v]);
+        give(pool, garbage[v]);
         for (unsigned later = v; later < VERSIONS; later += 7) {
             compare(&maps[later], &models[later]);
         }
     }
-    pmap_free_nodes(pmap_all_nodes(&maps[VERSIONS - 1]));
+    give_all(pool, &maps[VERSIONS - 1]);
+    pool_destroy(pool);
 }
 
 static void test_whole_address_space(void **state)
 {
     (void)state;
     struct section all = {.range = RANGE_ALL};
+    struct pool *pool = pool_create();
     struct section top = {.range = {UINT64_MAX, UINT64_MAX}};
-    struct pmap_edit edit = pmap_edit_begin(&PMAP_EMPTY, 1);
+    struct pmap_edit edit = pmap_edit_begin(pool, &PMAP_EMPTY, 1);
     assert_int_equal(pmap_set(&edit, RANGE_ALL, &all), 0);
     assert_ptr_equal(pmap_find(&edit.now, 0), &all);
     assert_ptr_equal(pmap_find(&edit.now, UINT64_MAX), &all);
@@ -131,6 +163,7 @@ static void test_whole_address_space(void **state)
     assert_ptr_equal(pmap_next(&edit.now, 0), &top);
     assert_true(pmap_check(&edit.now));
     pmap_edit_abort(&edit);
+    pool_destroy(pool);
 }
 
 /* A small change of a large map makes few nodes. */
@@ -138,27 +171,24 @@ static void test_sharing(void **state)
 {
     (void)state;
     static struct section sections[4096];
-    struct pmap_edit edit = pmap_edit_begin(&PMAP_EMPTY, 1);
+    struct pool *pool = pool_create();
+    struct pmap_edit edit = pmap_edit_begin(pool, &PMAP_EMPTY, 1);
     for (uint64_t i = 0; i < 4096; i++) {
         sections[i].range = (struct mv_range){i * 8192, i * 8192 + 4095};
         assert_int_equal(pmap_set(&edit, sections[i].range, &sections[i]), 0);
     }
     struct pmap first = edit.now;
-    assert_null(pmap_edit_commit(&edit));
-    edit = pmap_edit_begin(&first, 2);
+    size_t count;
+    assert_null(pmap_edit_commit(&edit, &count));
+    assert_int_equal(count, 0);
+    edit = pmap_edit_begin(pool, &first, 2);
     assert_int_equal(pmap_set(&edit, sections[2000].range, NULL), 0);
-    unsigned born = 0, dropped = 0;
-    for (struct pmap_node *node = edit.born; node; node = node->link) {
-        born++;
-    }
-    for (struct pmap_node *node = edit.dropped; node; node = node->link) {
-        dropped++;
-    }
-    assert_in_range(born, 1, 4);
-    assert_int_equal(born, dropped);
+    assert_in_range(length(edit.born), 1, 4);
+    assert_int_equal(length(edit.born), length(edit.dropped));
     pmap_edit_abort(&edit);
     assert_ptr_equal(pmap_find(&first, sections[2000].range.first), &sections[2000]);
-    pmap_free_nodes(pmap_all_nodes(&first));
+    give_all(pool, &first);
+    pool_destroy(pool);
 }
 
 int main(void)

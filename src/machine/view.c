@@ -6,14 +6,20 @@
 #include "machine/dirty.h"
 #include "machine/dirty_index.h"
 #include "machine/flat.h"
+#include "machine/machine.h"
 #include "machine/watch.h"
 
 struct section *section_create(struct mv_region *region, struct mv_range range, uint64_t offset,
                                struct rights rights)
 {
     const unsigned log_mask = dirty_mask_of(region);
-    struct section *section = malloc(sizeof *section + (log_mask ? sizeof *section->place : 0));
+    struct dirty_place *place = log_mask ? malloc(sizeof *place) : NULL;
+    if (log_mask && !place) {
+        return NULL;
+    }
+    struct section *section = pool_take(region->machine->pool, POOL_SECTION);
     if (!section) {
+        free(place);
         return NULL;
     }
     /* A ROM device out of ROM mode has its bytes, but shows them to nobody. */
@@ -29,27 +35,16 @@ struct section *section_create(struct mv_region *region, struct mv_range range, 
         .region = mv_region_get(region),
         .watch = watch_get(region->state.watch),
         .offset = offset,
-        .place = log_mask ? (struct dirty_place *)(section + 1) : NULL,
+        .place = place,
     };
     return section;
 }
 
-void section_destroy(struct section *section)
+void section_finish(struct section *section)
 {
-    if (section) {
-        watch_put(section->watch);
-        mv_region_put(section->region);
-        free(section);
-    }
-}
-
-void section_free_list(struct section *list)
-{
-    while (list) {
-        struct section *next = list->link;
-        section_destroy(list);
-        list = next;
-    }
+    watch_put(section->watch);
+    mv_region_put(section->region);
+    free(section->place);
 }
 
 void section_describe(const struct section *section, struct mv_section *ret)

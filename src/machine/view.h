@@ -9,6 +9,7 @@
 #include <memvirt/space.h>
 
 #include "base/epoch.h"
+#include "base/line.h"
 #include "base/range.h"
 #include "machine/pmap.h"
 #include "machine/region.h"
@@ -21,7 +22,7 @@ struct flat;
  * takes it out; freed with the last view that shows it. It holds a reference to its region.
  */
 struct section {
-    struct mv_range range;
+    _Alignas(CACHE_LINE) struct mv_range range; /* the first line is what accesses read */
     uint64_t host_delta; /* host_delta + address is the host address of the byte, modulo 2^64 */
     bool has_host;       /* there are such bytes: a guest may be given them by a slot */
     bool direct_read;    /* reads are copies of them; else a handler is called */
@@ -32,7 +33,7 @@ struct section {
     struct watch *watch;       /* a reference: the region's; or NULL */
     uint64_t offset;           /* in the region, of range.first */
     uint64_t version;          /* of the view that showed it first */
-    struct dirty_place *place; /* in the index of what is logged, and part of this; NULL: it is not logged */
+    struct dirty_place *place; /* in the index of what is logged; NULL: it is not logged */
     bool dropped;              /* made and taken out again by one commit */
     struct section *link;      /* on a list of its commit's, and later on one of garbage */
 };
@@ -42,22 +43,22 @@ struct section {
  * epochs in which it could be found, and nobody has borrowed it or an older one.
  * Invariant: sections in order do not overlap, and no two neighbours could be one section.
  */
-#define VIEW_ALIGNMENT                                                                                            \
-    64 /* what accesses read of a view is in one line of the cache: after a commit it is new to all readers */
-
 struct mv_view {
-    _Alignas(VIEW_ALIGNMENT) struct epoch_head epoch; /* first: the retire callback is handed its address */
+    /* What accesses read of a view is in one line of the cache: after a commit it is new to all readers. */
+    _Alignas(CACHE_LINE) struct epoch_head epoch; /* first: the retire callback is handed its address */
     struct flat *flat;
     uint64_t version; /* 1, 2, 3, ... within a flat */
     struct pmap map;
     size_t count; /* of sections */
 
-    /* From here on: flat.c's business. */
+    /* From here on: the flat's business. */
     struct pmap_node *garbage_nodes; /* set before the view is retired */
     struct section *garbage_sections;
+    size_t garbage_nnodes;
+    size_t garbage_nsections;
     unsigned borrowers;            /* the rest: under the flat's borrow_lock */
     struct mv_view *next_borrowed; /* in order of version */
-    struct mv_view *next_waiting;
+    struct mv_view *next_waiting;  /* for borrowers; later on: the next parcel (pool.h) */
 };
 
 /* The section that contains `address`, or NULL. */
@@ -91,11 +92,12 @@ static inline bool section_continues(const struct section *a, const struct secti
            a->offset + (a->range.last - a->range.first) + 1 == b->offset;
 }
 
-/* A new section, with a reference to its region, and nothing linked. NULL when out of memory. */
+/* A new section in memory of the machine's pool, with a reference to its region, and nothing linked. Control lock
+ * held. NULL when out of memory. */
 struct section *section_create(struct mv_region *region, struct mv_range range, uint64_t offset,
                                struct rights rights);
-void section_destroy(struct section *section);
-void section_free_list(struct section *list);
+/* Give back its references; its memory is the caller's. */
+void section_finish(struct section *section);
 
 void section_describe(const struct section *section, struct mv_section *ret);
 

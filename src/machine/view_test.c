@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "machine/view.h"
 
+#include "machine/machine.h"
 #include "machine/machine_test.h"
 #include "machine/space.h"
 
@@ -200,7 +201,7 @@ static void the_check_sees_what_is_wrong(void **state)
     struct mv_region *d = reservation(&rig, "d", 0x10000);
     struct section *a = section_create(r, (struct mv_range){0, 0xfff}, 0, (struct rights){false, false});
     struct section *b = section_create(d, (struct mv_range){0x1000, 0x1fff}, 0, (struct rights){false, false});
-    struct pmap_edit edit = pmap_edit_begin(&PMAP_EMPTY, 1);
+    struct pmap_edit edit = pmap_edit_begin(rig.machine->pool, &PMAP_EMPTY, 1);
     assert_int_equal(pmap_set(&edit, a->range, a), 0);
     assert_int_equal(pmap_set(&edit, b->range, b), 0);
     struct mv_view view = {.map = edit.now, .count = 2};
@@ -224,8 +225,10 @@ static void the_check_sees_what_is_wrong(void **state)
     assert_false(view_check(&view));
     *b = good_b;
     pmap_edit_abort(&edit);
-    section_destroy(a);
-    section_destroy(b);
+    section_finish(a);
+    section_finish(b);
+    pool_give(rig.machine->pool, POOL_SECTION, a);
+    pool_give(rig.machine->pool, POOL_SECTION, b);
     mv_region_put(r);
     mv_region_put(d);
     rig_close(&rig);
