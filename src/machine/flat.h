@@ -34,10 +34,12 @@ struct section_list {
  * `view` and `logged`, which anyone may load inside an epoch, `live_views`, and what `borrow_lock` protects.
  */
 struct flat {
+    /* In a line of their own, which a commit writes once: every access reads these. */
     struct mv_view *view; /* published; never NULL */
     struct mv_machine *machine;
     struct mv_region *root; /* a reference; root->flat is this */
     atomic_bool logged;     /* anything in the machine is: writers look here (dirty.h) */
+    char rest_of_line[CACHE_LINE - 3 * sizeof(void *) - sizeof(atomic_bool)];
 
     struct range_list stale; /* since the outermost begin */
     bool stale_all;          /* the list could not be kept: anything may be stale */
@@ -57,12 +59,15 @@ struct flat {
 
     struct event_diff events; /* of the eventfds that they have */
 
+    char line_between[CACHE_LINE];
     atomic_uint live_views;      /* liburcu's thread counts them down */
     pthread_mutex_t borrow_lock; /* a leaf */
     struct mv_view *borrowed;    /* views that somebody holds, the oldest first; also looked at without the lock */
     struct mv_reader *readers;   /* who has to forget when a view is published */
     struct mv_view *waiting; /* retired views that may show something to a borrower of them or of an older one */
 };
+
+_Static_assert(offsetof(struct flat, stale) == CACHE_LINE, "what editors write is in other lines");
 
 /* Find or make the flat of a root. Control lock held. NULL when out of memory. */
 struct flat *flat_get(struct mv_region *root);

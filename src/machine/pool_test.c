@@ -3,6 +3,7 @@
 #include "machine/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -148,7 +149,7 @@ static void parcels_are_bounded(void **state)
     close_pool(pool);
 }
 
-#define HANDED 20000
+#define HANDED 3000
 
 struct hand {
     struct pool *pool;
@@ -161,7 +162,9 @@ static void *return_all(void *opaque)
     struct hand *hand = opaque;
     for (unsigned i = 0; i < HANDED; i++) {
         struct mv_view *view;
-        while (!(view = atomic_exchange(&hand->view, NULL))) {}
+        while (!(view = atomic_exchange(&hand->view, NULL))) {
+            sched_yield();
+        }
         assert_int_equal(view->garbage_nodes->version, i);
         pool_return(hand->pool, view);
     }
@@ -179,7 +182,9 @@ static void another_thread_returns(void **state)
         for (struct pmap_node *node = view->garbage_nodes; node; node = node->link) {
             node->version = i;
         }
-        while (atomic_load(&hand.view)) {}
+        while (atomic_load(&hand.view)) {
+            sched_yield();
+        }
         atomic_store(&hand.view, view);
     }
     pthread_join(thread, NULL);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/line.h"
 #include "machine/bounce.h"
 #include "machine/listener.h"
 #include "machine/machine.h"
@@ -41,7 +42,7 @@ int mv_space_create(struct mv_machine *machine, const char *name, struct mv_regi
         return error_set(err, -EINVAL, "other-machine", name, "space %s: its root belongs to another machine",
                          name);
     }
-    struct mv_space *space = calloc(1, sizeof *space);
+    struct mv_space *space = line_alloc(sizeof *space);
     if (space) {
         space->name = strdup(name);
         space->bounce = bounce_create(BOUNCE_LIMIT_BYTES);
