@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,6 +53,7 @@ static void retired_objects_are_freed_once(void **state)
 struct reader {
     struct object **place;
     unsigned nested;
+    bool quick;
     sem_t inside;
     sem_t may_leave;
     struct object *seen;
@@ -60,7 +62,12 @@ struct reader {
 static void *read_slowly(void *opaque)
 {
     struct reader *reader = opaque;
+    struct epoch_quick epoch;
     epoch_enter();
+    if (reader->quick) {
+        epoch_exit();
+        assert_true(epoch_quick_enter(&epoch)); /* there is membarrier: a_quick_reader made sure */
+    }
     reader->seen = epoch_load(*reader->place);
     for (unsigned i = 0; i < reader->nested; i++) {
         epoch_enter();
@@ -68,7 +75,11 @@ static void *read_slowly(void *opaque)
     }
     sem_post(&reader->inside);
     sem_wait(&reader->may_leave);
-    epoch_exit();
+    if (reader->quick) {
+        epoch_quick_exit(epoch);
+    } else {
+        epoch_exit();
+    }
     return NULL;
 }
 
@@ -77,12 +88,12 @@ static void a_moment(void)
     nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL);
 }
 
-static void a_reader_holds_back_the_free(unsigned nested)
+static void a_reader_holds_back_the_free(unsigned nested, bool quick)
 {
     atomic_int freed = 0;
     struct object *place = make_object(&freed);
     struct object *old = place;
-    struct reader reader = {.place = &place, .nested = nested};
+    struct reader reader = {.place = &place, .nested = nested, .quick = quick};
     pthread_t thread;
     sem_init(&reader.inside, 0, 0);
     sem_init(&reader.may_leave, 0, 0);
@@ -107,14 +118,62 @@ static void a_reader_holds_back_the_free(unsigned nested)
 static void one_reader(void **state)
 {
     (void)state;
-    a_reader_holds_back_the_free(0);
+    a_reader_holds_back_the_free(0, false);
 }
 
 /* Leaving an inner epoch is not leaving. */
 static void a_reader_within_a_reader(void **state)
 {
     (void)state;
-    a_reader_holds_back_the_free(2);
+    a_reader_holds_back_the_free(2, false);
+}
+
+static void a_quick_reader(void **state)
+{
+    (void)state;
+    struct epoch_quick epoch;
+    epoch_enter();
+    epoch_exit();
+    if (!epoch_quick_enter(&epoch)) {
+        printf("# SKIP a_quick_reader: the kernel has no membarrier\n");
+        skip();
+    }
+    epoch_quick_exit(epoch);
+    a_reader_holds_back_the_free(0, true);
+    a_reader_holds_back_the_free(2, true);
+}
+
+/* Whichever way it is entered and left. */
+static void the_quick_way(void **state)
+{
+    (void)state;
+    struct epoch_quick outer, inner;
+    epoch_enter(); /* so that this thread is known */
+    epoch_exit();
+    if (!epoch_quick_enter(&outer)) {
+        printf("# SKIP the_quick_way: the kernel has no membarrier\n");
+        skip();
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_true(epoch_is_inside());
+        assert_true(epoch_quick_enter(&inner));
+        epoch_enter();
+        epoch_exit();
+        epoch_quick_exit(inner);
+        assert_true(epoch_is_inside());
+        assert_true(epoch_quick_enter(&inner));
+        epoch_exit();
+        assert_true(epoch_is_inside());
+        epoch_quick_exit(outer);
+        assert_false(epoch_is_inside());
+        assert_true(epoch_quick_enter(&outer));
+    }
+    epoch_exit();
+    assert_false(epoch_is_inside());
+    epoch_drain(); /* it has a new phase: what is left now is left for it too */
+    assert_true(epoch_quick_enter(&outer));
+    epoch_quick_exit(outer);
+    epoch_drain();
 }
 
 static atomic_int alarms;
@@ -152,6 +211,8 @@ int main(void)
         cmocka_unit_test(retired_objects_are_freed_once),
         cmocka_unit_test(one_reader),
         cmocka_unit_test(a_reader_within_a_reader),
+        cmocka_unit_test(a_quick_reader),
+        cmocka_unit_test(the_quick_way),
     };
     return cmocka_run_group_tests_name("epoch", tests, NULL, NULL);
 }

@@ -219,53 +219,71 @@ static __attribute__((noinline)) enum mv_result access_slowly(struct mv_space *s
 }
 
 /*
- * What is common takes no detour: 1, 2, 4 or 8 bytes of one section of RAM. It is written so that the compiler
- * needs no stack for it: on a machine that runs ahead of a cache miss, how far it gets is a matter of how many
- * stores it has to remember. `size - 1` wraps for no bytes at all, which are left to the slow way, as is all else.
+ * What is common takes no detour: 1, 2, 4 or 8 bytes of one section of RAM, or a whole register of a device. When
+ * guest memory is not in the cache, what a processor has under way at once is limited by how many instructions lie
+ * between two loads of it. So each size has a path of its own, needs no stack, and what is not common leaves it by
+ * a jump: it is in functions with the same arguments.
  */
-static inline bool is_simple(size_t size)
+static __attribute__((noinline)) enum mv_result read_slowly(struct mv_space *space, mv_gpa_t address,
+                                                            void *ret_bytes, size_t length, struct mv_attrs attrs)
 {
-    return size <= 8 && is_pow2(size);
+    return access_slowly(space, address.raw, (struct access){.kind = ACCESS_READ, .to = ret_bytes, .attrs = attrs},
+                         length);
 }
 
-static inline void copy_simple(void *to, const void *from, size_t size)
+static __attribute__((noinline)) enum mv_result
+write_slowly(struct mv_space *space, mv_gpa_t address, const void *bytes, size_t length, struct mv_attrs attrs)
 {
-    switch (size) {
-    case 8: memcpy(to, from, 8); break;
-    case 4: memcpy(to, from, 4); break;
-    case 2: memcpy(to, from, 2); break;
-    default: memcpy(to, from, 1); break;
-    }
+    return access_slowly(space, address.raw, (struct access){.kind = ACCESS_WRITE, .from = bytes, .attrs = attrs},
+                         length);
 }
 
-/* The other common case: a whole register of a device. */
+/* A whole register. */
 static inline bool is_simple_mmio(const struct section *s, uint64_t offset, size_t size)
 {
     return !s->has_host && !s->watch && (s->region->mmio.simple_sizes & size) && is_aligned(offset, size);
 }
 
-static __attribute__((noinline)) enum mv_result read_register(const struct mv_region *region, uint64_t offset,
-                                                              void *ret_bytes, size_t size, struct mv_attrs attrs)
+/*
+ * The three below are called in an epoch, and leave it.
+ *
+ * The other common case: a register of a device. `s` is what is at the address, or NULL.
+ */
+static __attribute__((noinline)) enum mv_result read_other(struct mv_space *space, mv_gpa_t address,
+                                                           void *ret_bytes, size_t size, struct mv_attrs attrs,
+                                                           const struct section *s)
 {
+    uint64_t offset = s ? s->offset + (address.raw - s->range.first) : 0;
+    if (!s || !is_simple_mmio(s, offset, size)) {
+        epoch_exit();
+        return read_slowly(space, address, ret_bytes, size, attrs);
+    }
     uint64_t value = 0; /* its low bytes are its first: mmio_simple_sizes made sure */
+    const struct mv_region *region = s->region;
     enum mv_result result = region->mmio.ops->read(region->mmio.opaque, offset, (unsigned)size, &value, attrs);
-    copy_simple(ret_bytes, &value, size);
+    copy(ret_bytes, &value, size);
     epoch_exit();
     return result;
 }
 
-static __attribute__((noinline)) enum mv_result write_register(const struct mv_region *region, uint64_t offset,
-                                                               const void *bytes, size_t size,
-                                                               struct mv_attrs attrs)
+static __attribute__((noinline)) enum mv_result write_other(struct mv_space *space, mv_gpa_t address,
+                                                            const void *bytes, size_t size, struct mv_attrs attrs,
+                                                            const struct section *s)
 {
+    uint64_t offset = s ? s->offset + (address.raw - s->range.first) : 0;
+    if (!s || !is_simple_mmio(s, offset, size)) {
+        epoch_exit();
+        return write_slowly(space, address, bytes, size, attrs);
+    }
     uint64_t value = 0;
-    copy_simple(&value, bytes, size);
+    const struct mv_region *region = s->region;
+    copy(&value, bytes, size);
     enum mv_result result = region->mmio.ops->write(region->mmio.opaque, offset, (unsigned)size, value, attrs);
     epoch_exit();
     return result;
 }
 
-/* The rest of a simple write that is logged. The epoch was entered. */
+/* The rest of a write that is logged. */
 static __attribute__((noinline)) enum mv_result finish_logged(const struct section *s, uint64_t address,
                                                               size_t length)
 {
@@ -274,55 +292,68 @@ static __attribute__((noinline)) enum mv_result finish_logged(const struct secti
     return MV_OK;
 }
 
+static inline __attribute__((always_inline)) enum mv_result
+read_quickly(struct mv_space *space, mv_gpa_t address, void *ret_bytes, const size_t size, struct mv_attrs attrs)
+{
+    struct epoch_quick epoch;
+    if (!epoch_quick_enter(&epoch)) {
+        return read_slowly(space, address, ret_bytes, size, attrs);
+    }
+    const struct section *s = view_find(epoch_load(space->flat->view), address.raw);
+    if (__builtin_expect(!s || !s->direct_read || size - 1 > s->range.last - address.raw, 0)) {
+        return read_other(space, address, ret_bytes, size, attrs, s);
+    }
+    memcpy(ret_bytes, section_host(s, address.raw), size);
+    epoch_quick_exit(epoch);
+    return MV_OK;
+}
+
+static inline __attribute__((always_inline)) enum mv_result write_quickly(struct mv_space *space, mv_gpa_t address,
+                                                                          const void *bytes, const size_t size,
+                                                                          struct mv_attrs attrs)
+{
+    struct epoch_quick epoch;
+    if (!epoch_quick_enter(&epoch)) {
+        return write_slowly(space, address, bytes, size, attrs);
+    }
+    const struct section *s = view_find(epoch_load(space->flat->view), address.raw);
+    if (__builtin_expect(!s || !s->direct_write || size - 1 > s->range.last - address.raw, 0)) {
+        return write_other(space, address, bytes, size, attrs, s);
+    }
+    memcpy(section_host(s, address.raw), bytes, size);
+    if (__builtin_expect(dirty_is_logged(space->flat), 0)) {
+        return finish_logged(s, address.raw, size);
+    }
+    epoch_quick_exit(epoch);
+    return MV_OK;
+}
+
 enum mv_result mv_space_read(struct mv_space *space, mv_gpa_t address, void *ret_bytes, size_t length,
                              struct mv_attrs attrs)
 {
-    if (epoch_is_known() && is_simple(length)) {
-        epoch_enter();
-        const struct mv_view *view = epoch_load(space->flat->view);
-        const struct section *s = view_find(view, address.raw);
-        if (s && s->direct_read && length - 1 <= s->range.last - address.raw) {
-            copy_simple(ret_bytes, section_host(s, address.raw), length);
-            epoch_exit();
-            return MV_OK;
-        }
-        if (s) {
-            uint64_t offset = s->offset + (address.raw - s->range.first);
-            if (is_simple_mmio(s, offset, length)) {
-                return read_register(s->region, offset, ret_bytes, length, attrs); /* it leaves the epoch */
-            }
-        }
-        epoch_exit();
+    if (__builtin_expect(length == 8, 1)) { /* first: a register of a processor */
+        return read_quickly(space, address, ret_bytes, 8, attrs);
     }
-    return access_slowly(space, address.raw, (struct access){.kind = ACCESS_READ, .to = ret_bytes, .attrs = attrs},
-                         length);
+    switch (length) {
+    case 4: return read_quickly(space, address, ret_bytes, 4, attrs);
+    case 2: return read_quickly(space, address, ret_bytes, 2, attrs);
+    case 1: return read_quickly(space, address, ret_bytes, 1, attrs);
+    default: return read_slowly(space, address, ret_bytes, length, attrs);
+    }
 }
 
 enum mv_result mv_space_write(struct mv_space *space, mv_gpa_t address, const void *bytes, size_t length,
                               struct mv_attrs attrs)
 {
-    if (epoch_is_known() && is_simple(length)) {
-        epoch_enter();
-        const struct mv_view *view = epoch_load(space->flat->view);
-        const struct section *s = view_find(view, address.raw);
-        if (s && s->direct_write && length - 1 <= s->range.last - address.raw) {
-            copy_simple(section_host(s, address.raw), bytes, length);
-            if (__builtin_expect(dirty_is_logged(space->flat), 0)) {
-                return finish_logged(s, address.raw, length); /* it leaves the epoch */
-            }
-            epoch_exit();
-            return MV_OK;
-        }
-        if (s) {
-            uint64_t offset = s->offset + (address.raw - s->range.first);
-            if (is_simple_mmio(s, offset, length)) {
-                return write_register(s->region, offset, bytes, length, attrs); /* it leaves the epoch */
-            }
-        }
-        epoch_exit();
+    if (__builtin_expect(length == 8, 1)) {
+        return write_quickly(space, address, bytes, 8, attrs);
     }
-    return access_slowly(space, address.raw, (struct access){.kind = ACCESS_WRITE, .from = bytes, .attrs = attrs},
-                         length);
+    switch (length) {
+    case 4: return write_quickly(space, address, bytes, 4, attrs);
+    case 2: return write_quickly(space, address, bytes, 2, attrs);
+    case 1: return write_quickly(space, address, bytes, 1, attrs);
+    default: return write_slowly(space, address, bytes, length, attrs);
+    }
 }
 
 enum mv_result mv_space_write_rom(struct mv_space *space, mv_gpa_t address, const void *bytes, size_t length)
