@@ -85,15 +85,33 @@ void machine_lock(struct mv_machine *machine)
     machine->held++;
 }
 
-void machine_unlock(struct mv_machine *machine)
+/*
+ * A reference that is given back may be the last, and then this thread comes here again, with its children on the
+ * list: they are left to the loop that is under way, or a long list would be a deep stack. Another thread's loop
+ * may end meanwhile and take the mark away; then this thread begins one more.
+ */
+static void let_go_of_deferred(struct mv_machine *machine)
 {
     struct mv_region *region;
-    while (machine->held == 1 && (region = region_pop_deferred(machine)) != NULL) {
+    if (machine->letting_go && pthread_equal(machine->who_lets_go, pthread_self())) {
+        return;
+    }
+    while ((region = region_pop_deferred(machine)) != NULL) {
+        machine->letting_go = true;
+        machine->who_lets_go = pthread_self();
         machine->held = 0;
         pthread_mutex_unlock(&machine->control);
         region_let_go(region);
         pthread_mutex_lock(&machine->control);
         machine->held = 1;
+    }
+    machine->letting_go = false;
+}
+
+void machine_unlock(struct mv_machine *machine)
+{
+    if (machine->held == 1) {
+        let_go_of_deferred(machine);
     }
     machine->held--;
     pthread_mutex_unlock(&machine->control);

@@ -45,7 +45,9 @@ struct mv_machine {
     struct block_table blocks;
     struct cds_list_head listeners; /* ascending priority, of equals the earliest first */
     struct cds_list_head deferred;  /* regions, by their deferred_link: see region_put_deferred */
-    struct cds_list_head ended;     /* the same, of those without a reference: see mv_region_put */
+    bool letting_go;                /* somebody gives them back, without the lock: */
+    pthread_t who_lets_go;
+    struct cds_list_head ended; /* the same, of those without a reference: see mv_region_put */
     struct undo_log *undo;
     struct pool *pool;                     /* what views are made of */
     enum mv_overlap_policy overlap_policy; /* see overlap.h */

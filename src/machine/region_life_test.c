@@ -169,6 +169,37 @@ static void a_container_takes_its_children_with_it(void **state)
     assert_int_equal(released(&counter), 4);
 }
 
+static void *put_it(void *opaque)
+{
+    mv_region_put(opaque);
+    return NULL;
+}
+
+/* However many end together, it is done in a loop, and not one within the other. */
+static void many_end_in_a_small_stack(void **state)
+{
+    (void)state;
+    const size_t children = 20000, stack_bytes = (size_t)256 << 10;
+    struct rig rig;
+    pthread_t thread;
+    pthread_attr_t small;
+    atomic_int counter = 0;
+    rig_open(&rig);
+    struct mv_region *c = container(&rig, "c", children);
+    assert_int_equal(mv_machine_begin(rig.machine, NULL), 0);
+    for (size_t i = 0; i < children; i++) {
+        put_in(c, i, counted(&rig, "d", &counter), 0);
+    }
+    assert_int_equal(mv_machine_commit(rig.machine, NULL), 0);
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, stack_bytes);
+    assert_int_equal(pthread_create(&thread, &small, put_it, c), 0);
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&small);
+    assert_int_equal(released(&counter), children);
+    rig_close(&rig);
+}
+
 static void memory_lives_as_long_as_a_hold(void **state)
 {
     (void)state;
@@ -447,6 +478,7 @@ int main(void)
         cmocka_unit_test(in_every_order),
         cmocka_unit_test(aliases_keep_their_targets),
         cmocka_unit_test(a_container_takes_its_children_with_it),
+        cmocka_unit_test(many_end_in_a_small_stack),
         cmocka_unit_test(memory_lives_as_long_as_a_hold),
         cmocka_unit_test(a_failed_commit_keeps_the_counts),
         cmocka_unit_test(a_running_handler_keeps_its_device),
