@@ -6,14 +6,14 @@
 #include "hypervisor/hv.h"
 
 /* The struct is an array of one type. */
-#define COUNT (sizeof(struct hv_counters) / sizeof(atomic_uint_fast64_t))
-static_assert(COUNT * sizeof(atomic_uint_fast64_t) == sizeof(struct hv_counters), "an array");
+#define COUNT (sizeof(struct hv_counters) / sizeof(uint64_t))
+static_assert(COUNT * sizeof(uint64_t) == sizeof(struct hv_counters), "an array");
 
 static void add(struct hv_counters *to, struct hv_counters *from)
 {
-    atomic_uint_fast64_t *sum = (atomic_uint_fast64_t *)to, *part = (atomic_uint_fast64_t *)from;
+    uint64_t *sum = (uint64_t *)to, *part = (uint64_t *)from;
     for (unsigned i = 0; i < COUNT; i++) {
-        hv_count(&sum[i], atomic_load_explicit(&part[i], memory_order_relaxed));
+        hv_count(&sum[i], __atomic_load_n(&part[i], __ATOMIC_RELAXED));
     }
 }
 

@@ -7,33 +7,32 @@
 #ifndef HYPERVISOR_COUNTERS_H
 #define HYPERVISOR_COUNTERS_H
 
-#include <stdatomic.h>
 #include <stdint.h>
 
 struct hv_vm;
 struct hv_vcpu;
 
-/* KVM's names where KVM has them. Only `pages_` and `tables` and `nx_lpage_splits` go down. */
+/* KVM's names where KVM has them. Written and read by the functions below alone. Only `pages_` and `tables` and
+ * `nx_lpage_splits` go down. */
 struct hv_counters {
-    atomic_uint_fast64_t pf_taken, pf_fixed, pf_spurious, pf_fast, pf_emulate, pf_mmio_spte_created;
-    atomic_uint_fast64_t pages_4k, pages_2m, pages_1g; /* leaves that map memory at the moment */
-    atomic_uint_fast64_t tables, tables_built, tables_zapped;
-    atomic_uint_fast64_t splits, collapses, nx_lpage_splits;
-    atomic_uint_fast64_t remote_tlb_flush, remote_tlb_flush_requests;
-    atomic_uint_fast64_t pml_entries, dirty_marked;
+    uint64_t pf_taken, pf_fixed, pf_spurious, pf_fast, pf_emulate, pf_mmio_spte_created;
+    uint64_t pages_4k, pages_2m, pages_1g; /* leaves that map memory at the moment */
+    uint64_t tables, tables_built, tables_zapped;
+    uint64_t splits, collapses, nx_lpage_splits;
+    uint64_t remote_tlb_flush, remote_tlb_flush_requests;
+    uint64_t pml_entries, dirty_marked;
 };
 
 /* The vCPU's own, by its thread: no locked operation. */
-static inline void hv_count_own(atomic_uint_fast64_t *counter, uint64_t n)
+static inline void hv_count_own(uint64_t *counter, uint64_t n)
 {
-    uint64_t before = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, before + n, memory_order_relaxed);
+    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
 }
 
 /* The VM's, by any thread. */
-static inline void hv_count(atomic_uint_fast64_t *counter, uint64_t n)
+static inline void hv_count(uint64_t *counter, uint64_t n)
 {
-    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+    __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
 /* The sum of the VM's and its vCPUs'. `slots_lock` held: it keeps the vCPUs. */

@@ -193,8 +193,10 @@ static void get_and_clear(struct hv_vm *vm, const struct hv_slot *slot, unsigned
         return;
     }
     uint64_t *words = bitmap->words;
+    pthread_mutex_lock(&vm->mmu_lock);        /* who zaps marks as well, and is no vCPU */
     atomic_store(&bitmap->is_touched, false); /* before: who marks the other one says so again */
     __atomic_store_n(&bitmap->words, bitmap->spare, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&vm->mmu_lock);
     bitmap->spare = words;
     if (!vm->mmu->log_protect) {
         hv_flush_all(vm);

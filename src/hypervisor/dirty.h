@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Dirty bitmaps: one bit for each page of a slot with KVM_MEM_LOG_DIRTY_PAGES. Marks come from vCPUs that are
- * inside, or under `slots_lock` and `mmu_lock`; a harvest takes all of them at once by giving marks another bitmap
+ * inside, or under `mmu_lock`; a harvest takes all of them at once by giving marks another bitmap
  * to go to and waiting for a rendezvous.
  */
 #ifndef HYPERVISOR_DIRTY_H

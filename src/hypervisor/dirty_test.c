@@ -36,7 +36,7 @@ static void reading_clears(void **state)
     dirty_page(vcpu, 16);
     dirty_page(vcpu, 16 + 64);
     dirty_page(vcpu, 16 + 129);
-    assert_int_equal(atomic_load(&vcpu->counters.dirty_marked), 3);
+    assert_int_equal(vcpu->counters.dirty_marked, 3);
     assert_int_equal(get_log(vm, 0, bits), 0);
     assert_true(bits[0] == 1 && bits[1] == 1 && bits[2] == 2);
     assert_int_equal(flushes(vm), before + 1);

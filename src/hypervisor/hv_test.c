@@ -63,7 +63,7 @@ static void flushing(void **state)
     assert_int_equal(hv_request_take(&b->requests), HV_REQUEST_FLUSH);
     assert_int_equal(hv_request_take(&b->requests), 0);
     assert_int_equal(flushes(vm), 1);
-    assert_int_equal(atomic_load(&vm->counters.remote_tlb_flush), 0);
+    assert_int_equal(vm->counters.remote_tlb_flush, 0);
     hv_vcpu_destroy(a);
     hv_vcpu_destroy(b);
     hv_vm_destroy(vm);
@@ -94,8 +94,8 @@ static void what_an_exit_becomes(void **state)
     assert_int_equal(exit_at(vcpu, 0x6000, MV_ACCESS_WRITE), HV_EMULATE);
     assert_int_equal(exit_at(vcpu, 0x6000, MV_ACCESS_READ), HV_RETRY);
     assert_int_equal(exit_at(vcpu, 0x6000, MV_ACCESS_FETCH), HV_RETRY);
-    assert_int_equal(atomic_load(&vcpu->counters.pf_taken), 6);
-    assert_int_equal(atomic_load(&vcpu->counters.pf_emulate), 3);
+    assert_int_equal(vcpu->counters.pf_taken, 6);
+    assert_int_equal(vcpu->counters.pf_emulate, 3);
     hv_vcpu_destroy(vcpu);
     hv_vm_destroy(vm);
 }

@@ -79,7 +79,7 @@ static inline int clear_log(struct hv_vm *vm, uint32_t id, uint64_t first, uint3
 
 static inline uint64_t flushes(const struct hv_vm *vm)
 {
-    return atomic_load(&vm->counters.remote_tlb_flush_requests);
+    return __atomic_load_n(&vm->counters.remote_tlb_flush_requests, __ATOMIC_RELAXED);
 }
 
 #endif

@@ -68,7 +68,7 @@ int tdp_load_root(struct hv_vcpu *vcpu)
         if (cache->count == 0 && tdp_cache_fill(&tdp->pool, cache, 1) != 0) {
             return -ENOMEM;
         }
-        pt_word_t *made = tdp_cache_take(cache, tdp->levels, TDP_PAGE_ROOT);
+        pt_word_t *made = tdp_cache_take(cache, tdp->levels, TDP_PAGE_ROOT | (vcpu->space ? TDP_PAGE_SMM : 0));
         /* Releases the description; pairs with tdp_root. */
         if (__atomic_compare_exchange_n(&tdp->roots[vcpu->space], &root, made, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_ACQUIRE)) {

@@ -105,7 +105,7 @@ TDP_INLINE uint64_t tdp_exchange(pt_word_t *word, uint64_t to)
 }
 
 /* The counter of leaves of a level. */
-static inline atomic_uint_fast64_t *tdp_pages_of(struct hv_counters *counters, unsigned level)
+static inline uint64_t *tdp_pages_of(struct hv_counters *counters, unsigned level)
 {
     return level == 1 ? &counters->pages_4k : level == 2 ? &counters->pages_2m : &counters->pages_1g;
 }

@@ -26,6 +26,7 @@
 #define TDP_PAGE_NX (UINT64_C(1) << 3)   /* in the place of a large page that may not be executable */
 #define TDP_PAGE_MMIO (UINT64_C(1) << 4) /* made for MMIO entries */
 #define TDP_PAGE_ROOT (UINT64_C(1) << 5)
+#define TDP_PAGE_SMM (UINT64_C(1) << 6) /* a root of address space 1 */
 
 struct tdp_chunk;
 

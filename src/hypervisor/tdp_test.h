@@ -33,6 +33,7 @@ struct seen {
     unsigned level;
     uint64_t entry, hva;
     uint64_t *word;
+    uint64_t *path[6], path_entries[6]; /* of tables, by level */
 };
 
 /* Rights are those of all levels; A and D those of the last entry. */
@@ -61,6 +62,7 @@ static inline struct seen walk_ept(const void *root, unsigned levels, uint64_t g
             s.is_present = true;
             return s;
         }
+        s.path[level] = word, s.path_entries[level] = e;
         table = (uint64_t *)(uintptr_t)(e & 0x000ffffffffff000);
     }
     return s;
@@ -91,6 +93,7 @@ static inline struct seen walk_npt(const void *root, unsigned levels, uint64_t g
             s.is_present = true;
             return s;
         }
+        s.path[level] = word, s.path_entries[level] = e;
         table = (uint64_t *)(uintptr_t)(e & 0x0007fffffffff000);
     }
     return s;
@@ -193,14 +196,34 @@ static inline struct pt_exit exit_of(const struct hv_vm *vm, uint64_t gfn, enum 
     return exit;
 }
 
-/* A and D, as the processor sets them: nothing where the entry changed meanwhile. */
-static inline bool set_accessed_dirty(const struct hv_vm *vm, const struct seen *s, enum mv_access kind)
+static inline bool replace(uint64_t *word, uint64_t expected, uint64_t to)
 {
+    return to == expected ||
+           __atomic_compare_exchange_n(word, &expected, to, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+/* A and D, as the processor sets them; with PML a page that becomes dirty is written down, here at once to where
+ * the buffer goes. False, and perhaps some A, where an entry changed meanwhile. */
+static inline bool set_accessed_dirty(struct hv_vcpu *vcpu, uint64_t gfn, const struct seen *s,
+                                      enum mv_access kind)
+{
+    const struct hv_vm *vm = vcpu->vm;
+    if (vm->options.mmu != HV_MMU_NPT && !vm->options.access_dirty) {
+        return true;
+    }
     uint64_t a = vm->options.mmu == HV_MMU_NPT ? 1u << 5 : 1u << 8, d = a << 1;
-    uint64_t to = s->entry | a | (kind == MV_ACCESS_WRITE ? d : 0), expected = s->entry;
-    bool has_bits = vm->options.mmu == HV_MMU_NPT || vm->options.access_dirty;
-    return !has_bits || to == s->entry ||
-           __atomic_compare_exchange_n(s->word, &expected, to, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    for (unsigned level = vm->options.tdp_levels; level > s->level; level--) {
+        if (!replace(s->path[level], s->path_entries[level], s->path_entries[level] | a)) {
+            return false;
+        }
+    }
+    if (!replace(s->word, s->entry, s->entry | a | (kind == MV_ACCESS_WRITE ? d : 0))) {
+        return false;
+    }
+    if (vm->options.log_by == HV_LOG_BY_PML && kind == MV_ACCESS_WRITE && !(s->entry & d)) {
+        hv_mark_dirty_gfn(vcpu, gfn);
+    }
+    return true;
 }
 
 struct touched {
@@ -230,7 +253,7 @@ static inline struct touched touch_with(struct hv_vcpu *vcpu, uint64_t gfn, enum
         take_requests(vcpu);
         struct seen s = see_by(vcpu->vm, vcpu->root, gfn);
         if (seen_allows(&s, kind)) {
-            bool done = set_accessed_dirty(vcpu->vm, &s, kind);
+            bool done = set_accessed_dirty(vcpu, gfn, &s, kind);
             if (done && access) {
                 access(opaque, (char *)(uintptr_t)s.hva);
             }

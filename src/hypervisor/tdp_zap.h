@@ -6,23 +6,50 @@
 #ifndef HYPERVISOR_TDP_ZAP_H
 #define HYPERVISOR_TDP_ZAP_H
 
+#include "hypervisor/dirty.h"
 #include "hypervisor/notifier.h"
 #include "hypervisor/tdp_iter.h"
+
+/* Where a leaf was taken. */
+struct tdp_place {
+    unsigned space, level;
+    uint64_t gfn;
+};
+
+/*
+ * What only the leaf's D bit knew goes to the log, from the very entry that was taken: no write can set it after.
+ * Leaves of logged slots are small. With PML, and with write-protection, the log knows already.
+ */
+TDP_INLINE void tdp_keep_dirty(const struct pt_format *f, struct hv_vm *vm, struct tdp_place at, uint64_t leaf)
+{
+    if (at.level > 1 || !(leaf & f->dirty) || vm->options.log_by != HV_LOG_BY_DIRTY_BIT) {
+        return;
+    }
+    unsigned hint = 0;
+    const struct hv_slot *slot = hv_slot_of_gfn(vm->slots[at.space], at.gfn, &hint);
+    if (slot && slot->dirty && dirty_bitmap_mark(slot->dirty, at.gfn - slot->base_gfn)) {
+        hv_count(&vm->counters.dirty_marked, 1);
+    }
+}
 
 /*
  * A table was unlinked. A fault may still be in it: each entry is frozen, and only then counted. All tables go to
  * the list of those that are freed after a flush.
  */
-static inline void tdp_freeze(const struct pt_format *f, struct hv_vm *vm, pt_word_t *table, unsigned level)
+static inline void tdp_freeze(const struct pt_format *f, struct hv_vm *vm, pt_word_t *table, struct tdp_place at)
 {
+    unsigned level = at.level;
     struct tdp *tdp = tdp_of(vm);
     struct hv_counters *c = &vm->counters;
     uint64_t leaves = 0;
     for (unsigned i = 0; i < PT_ENTRIES; i++) {
         uint64_t entry = tdp_exchange(&table[i], SPTE_FROZEN);
+        struct tdp_place child = {at.space, level, at.gfn + i * tdp_level_pages(level)};
         if (spte_is_table(f, entry, level)) {
-            tdp_freeze(f, vm, spte_table(entry), level - 1);
+            child.level--;
+            tdp_freeze(f, vm, spte_table(entry), child);
         } else if (spte_is_present(entry)) {
+            tdp_keep_dirty(f, vm, child, entry);
             leaves++;
         }
     }
@@ -42,13 +69,14 @@ static inline void tdp_freeze(const struct pt_format *f, struct hv_vm *vm, pt_wo
 }
 
 /* An entry goes with all below it. */
-TDP_INLINE void tdp_zap_entry(const struct pt_format *f, struct hv_vm *vm, struct tdp_iter *it)
+TDP_INLINE void tdp_zap_entry(const struct pt_format *f, struct hv_vm *vm, unsigned space, struct tdp_iter *it)
 {
     uint64_t entry = tdp_exchange(it->word, 0);
     it->entry = 0;
     if (spte_is_table(f, entry, it->level)) {
-        tdp_freeze(f, vm, spte_table(entry), it->level - 1);
+        tdp_freeze(f, vm, spte_table(entry), (struct tdp_place){space, it->level - 1, it->gfn});
     } else if (spte_is_present(entry)) {
+        tdp_keep_dirty(f, vm, (struct tdp_place){space, it->level, it->gfn}, entry);
         hv_count(tdp_pages_of(&vm->counters, it->level), (uint64_t)-1);
     }
 }
@@ -63,14 +91,17 @@ TDP_INLINE bool tdp_zap_gfns(const struct pt_format *f, struct hv_vm *vm, const 
     TDP_FOR_EACH(f, &it, tdp_root(tdp, slot->space), tdp->levels, first, last)
     {
         if (spte_is_present(it.entry) && (tdp_iter_is_leaf(f, &it) || tdp_iter_is_within(&it))) {
-            tdp_zap_entry(f, vm, &it);
+            tdp_zap_entry(f, vm, slot->space, &it);
             flush = true;
         }
     }
     return flush;
 }
 
-/* `mmu_lock` was held since they were unlinked, and all were flushed: nobody is in them. */
+/*
+ * `mmu_lock` was held since they were unlinked, and all were flushed: nobody is in them. The slots are still those
+ * whose translations they were.
+ */
 TDP_INLINE void tdp_collect(const struct pt_format *f, struct hv_vm *vm)
 {
     struct tdp *tdp = tdp_of(vm);
@@ -79,8 +110,9 @@ TDP_INLINE void tdp_collect(const struct pt_format *f, struct hv_vm *vm)
     tdp->unlinked = NULL;
     for (pt_word_t *table = tdp_page_pop(&list); table; table = tdp_page_pop(&list)) {
         if (*tdp_page_header(table) & TDP_PAGE_ROOT) {
+            unsigned space = *tdp_page_header(table) & TDP_PAGE_SMM ? 1 : 0;
             *tdp_page_header(table) &= ~TDP_PAGE_ROOT;
-            tdp_freeze(f, vm, table, tdp->levels);
+            tdp_freeze(f, vm, table, (struct tdp_place){space, tdp->levels, 0});
         } else {
             tdp_page_push(&tdp->unlinked, table);
         }
@@ -141,7 +173,7 @@ TDP_INLINE bool tdp_collapse_entry(const struct pt_format *f, struct hv_vm *vm, 
     while (!tdp_iter_cas(f, it, leaf)) {
         /* Only A of the entry can have changed: tables are unlinked under mmu_lock. */
     }
-    tdp_freeze(f, vm, table, it->level - 1);
+    tdp_freeze(f, vm, table, (struct tdp_place){slot->space, it->level - 1, it->gfn});
     hv_count(tdp_pages_of(&vm->counters, it->level), 1);
     hv_count(&vm->counters.collapses, 1);
     return true;
@@ -204,7 +236,7 @@ TDP_INLINE bool tdp_recover_nx(const struct pt_format *f, struct hv_vm *vm, unsi
         {
             if (left > 0 && tdp_is_nx_split(f, vm, space, &it)) {
                 tdp->next_nx_gfn = space * gfns + it.gfn + tdp_level_pages(it.level) - 1;
-                tdp_zap_entry(f, vm, &it);
+                tdp_zap_entry(f, vm, space, &it);
                 left--;
             }
         }
