@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What the TLBs, paging-structure caches and the nested TLB keep, against the model of what they may keep
+ * (tests/model/stale_model.h): tables change between accesses, sometimes the instruction follows that the
+ * architecture asks for, sometimes not. A stale answer is legal only where the manual allows it.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "hardware/mmu.h"
+#include "tests/model/stale_model.h"
+#include "tests/model/walk_random.h"
+
+/* Guest-physical memory is here; the model's host-physical addresses are host virtual ones. */
+#define MEMORY (UINT64_C(1) << 45)
+#define GUEST_BYTES (UINT64_C(32) << 20)
+#define NESTED (MEMORY + GUEST_BYTES) /* a page for each level, from the root */
+#define NESTED_BYTES (4 * UINT64_C(4096))
+#define MEMORY_BYTES (GUEST_BYTES + NESTED_BYTES)
+#define TABLES_BYTES (7 * UINT64_C(4096)) /* page 0 is none; PCID n begins at page n */
+#define DATA 0x10000u
+#define PCIDS 2u
+#define VPIDS 2u
+#define STEPS 400
+#define P UINT64_C(0x1)
+#define A UINT64_C(0x20)
+
+static uint8_t *const memory = (uint8_t *)(uintptr_t)MEMORY;
+static const uint64_t addresses[] = {0x0, 0x1000, 0x200000, 0x201000, 0x401000, UINT64_C(0x40000000)};
+#define ADDRESSES (sizeof addresses / sizeof addresses[0])
+
+static struct walk_random state;
+static struct stale_memory history;
+static struct stale_cpu cpu;
+static struct stale_context context;
+static struct model_world world;
+static struct hw_mmu *mmu;
+static struct paging_regs regs;
+static uint8_t tables_before[TABLES_BYTES], nested_before[NESTED_BYTES];
+static unsigned legal, unknown, stale_hits;
+static uint64_t seed;
+
+static unsigned below(unsigned n)
+{
+    return (unsigned)((walk_random_bits(&state) >> 20) % n);
+}
+
+static bool is_ept(void)
+{
+    return world.nested.kind == MODEL_EPT;
+}
+
+static void *bus(void *opaque, gpa_t gpa, enum mv_access kind, unsigned *ret_shift)
+{
+    (void)opaque;
+    (void)kind;
+    *ret_shift = 21;
+    return gpa.raw < GUEST_BYTES ? memory + gpa.raw : NULL;
+}
+
+/* --- Tables ----------------------------------------------------------------------------------------- */
+
+static void put(enum model_dimension dimension, uint64_t address, uint64_t entry)
+{
+    memcpy(dimension == MODEL_GUEST ? memory + address : (uint8_t *)(uintptr_t)address, &entry, 8);
+    stale_write(&history, dimension, address, 8, entry);
+}
+
+/* Bits that the walkers set: the history has to know. */
+static void report_bits(void)
+{
+    for (uint64_t at = 0; at < TABLES_BYTES; at += 8) {
+        if (memcmp(memory + at, tables_before + at, 8) != 0) {
+            uint64_t entry;
+            memcpy(&entry, memory + at, 8);
+            stale_write(&history, MODEL_GUEST, at, 8, entry);
+        }
+    }
+    for (uint64_t at = 0; is_ept() && at < NESTED_BYTES; at += 8) {
+        if (memcmp((uint8_t *)(uintptr_t)NESTED + at, nested_before + at, 8) != 0) {
+            uint64_t entry;
+            memcpy(&entry, (uint8_t *)(uintptr_t)NESTED + at, 8);
+            stale_write(&history, MODEL_NESTED, NESTED + at, 8, entry);
+        }
+    }
+}
+
+static void remember_tables(void)
+{
+    memcpy(tables_before, memory, TABLES_BYTES);
+    memcpy(nested_before, (uint8_t *)(uintptr_t)NESTED, NESTED_BYTES);
+}
+
+/* Entries of addresses in use; mostly to the table of the next level, that all share. */
+static void change_entry(void)
+{
+    uint64_t gva = addresses[below(ADDRESSES)];
+    unsigned level = below(4) == 0 ? 2 + below(3) : 1;
+    uint64_t table = level == 4   ? 0x1000 * (1 + below(PCIDS))
+                     : level == 3 ? 0x3000
+                     : level == 2 ? 0x4000
+                                  : 0x5000 + 0x1000 * below(2);
+    uint64_t entry = P | 2 | (below(4) != 0 ? A : 0);
+    bool is_large = level == 2 && below(3) == 0;
+    if (level == 4) {
+        entry |= 0x3000;
+    } else if (level == 3) {
+        entry |= 0x4000;
+    } else if (is_large) {
+        entry |= UINT64_C(0x200000) * (4 + below(8)) | 0x80 | (below(2) ? 0x140 : 0);
+    } else if (level == 2) {
+        entry |= 0x5000 + 0x1000 * below(2);
+    } else {
+        entry |= DATA + UINT64_C(0x1000) * below(64);
+        entry |= (below(3) == 0 ? 0x100 : 0) | (below(2) == 0 ? 0x40 : 0);
+    }
+    entry &= ~(below(6) == 0 ? UINT64_C(2) : 0);
+    entry &= ~(below(10) == 0 ? P : 0);
+    put(MODEL_GUEST, table + 8 * (gva >> (12 + 9 * (level - 1)) & 511), entry);
+}
+
+/* Guest tables stay where they are, with all bits set; data moves and loses rights. */
+static uint64_t nested_leaf(uint64_t gpa, unsigned level)
+{
+    static const unsigned rights[] = {7, 7, 7, 1, 5, 3, 0};
+    uint64_t entry = (MEMORY + gpa) | 6 << 3 | (level > 1 ? 0x80 : 0);
+    if (gpa < DATA) {
+        return entry | 7 | EPT_A | EPT_D;
+    }
+    if (level == 1 && below(2)) {
+        entry ^= 0x1000;
+    }
+    return entry | rights[below(7)] | (below(2) ? EPT_A : 0) | (below(2) ? EPT_A | EPT_D : 0);
+}
+
+static void change_nested(void)
+{
+    if (below(3)) {
+        unsigned page = (DATA >> 12) + below(64);
+        put(MODEL_NESTED, NESTED + 3 * 4096 + 8 * page, nested_leaf((uint64_t)page << 12, 1));
+    } else {
+        unsigned page = 4 + below(8);
+        put(MODEL_NESTED, NESTED + 2 * 4096 + 8 * page, nested_leaf((uint64_t)page << 21, 2));
+    }
+}
+
+static void make_nested(void)
+{
+    uint64_t *root = (uint64_t *)(uintptr_t)NESTED;
+    memset(root, 0, NESTED_BYTES);
+    for (unsigned i = 0; i < 3; i++) {
+        root[i * 512] = (NESTED + (i + 1) * 4096) | 7 | EPT_A;
+    }
+    for (unsigned i = 0; i < 512; i++) {
+        root[3 * 512 + i] = nested_leaf((uint64_t)i << 12, 1);
+    }
+    for (unsigned i = 4; i < 16; i++) {
+        root[2 * 512 + i] = nested_leaf((uint64_t)i << 21, 2);
+    }
+}
+
+/* --- What happens ----------------------------------------------------------------------------------- */
+
+static void do_cr3(unsigned pcid, bool keep)
+{
+    context.cr3 = UINT64_C(0x1000) * pcid | pcid;
+    context.pcid = pcid;
+    regs.cr3 = context.cr3;
+    stale_cr3(&cpu, context.cr3, pcid, keep, NULL);
+    hw_mmu_load_cr3(mmu, context.cr3 | (keep ? UINT64_C(1) << 63 : 0), keep);
+}
+
+static void do_cr4(uint64_t bit, bool is_current_only)
+{
+    struct paging_regs other = regs;
+    other.cr4 ^= bit;
+    hw_mmu_set_regs(mmu, &other);
+    hw_mmu_set_regs(mmu, &regs);
+    if (is_current_only) {
+        stale_flush_current(&cpu);
+    } else {
+        stale_flush_all(&cpu);
+    }
+}
+
+static void do_invpcid(void)
+{
+    unsigned type = below(20) == 0 ? 2 + below(2) : below(2), pcid = 1 + below(PCIDS);
+    uint64_t gva = addresses[below(ADDRESSES)];
+    stale_invpcid(&cpu, type, pcid, gva);
+    assert_true(hw_mmu_invpcid(mmu, type, pcid, mv_gva(gva)));
+}
+
+static void do_invvpid(void)
+{
+    unsigned type = below(4), vpid = 1 + below(VPIDS);
+    uint64_t gva = addresses[below(ADDRESSES)];
+    stale_invvpid(&cpu, type, vpid, gva);
+    hw_mmu_invvpid(mmu, type, (uint16_t)vpid, mv_gva(gva));
+}
+
+static void do_switch(void)
+{
+    context.vpid = 1 + below(VPIDS);
+    stale_switch(&cpu, &context);
+    hw_mmu_set_root(mmu, is_ept() ? (const pt_word_t *)(uintptr_t)NESTED : NULL, (uint16_t)context.vpid);
+}
+
+static void fill_seen(const struct hw_result *h, struct model_result *ret)
+{
+    *ret = (struct model_result){.outcome = MODEL_OK};
+    if (h->end == HW_DONE) {
+        ret->hpa = is_ept() ? (uint64_t)(uintptr_t)h->host : h->gpa.raw;
+    } else if (h->end == HW_FAULT) {
+        ret->outcome = h->fault.vector == 14 ? MODEL_PAGE_FAULT : MODEL_GP;
+        ret->error_code = h->fault.error_code;
+    } else {
+        ret->outcome = h->exit.reason == PT_EXIT_EPT_VIOLATION ? MODEL_EPT_VIOLATION : MODEL_EPT_MISCONFIG;
+        ret->qualification = h->exit.code;
+        ret->faulting_gpa = h->exit.gpa.raw;
+    }
+}
+
+/* That the model sees other tables than these: the answer was of a cache. */
+static bool is_stale(const struct model_access *access, const struct model_result *seen)
+{
+    static struct walk_memory copy;
+    struct model_result now;
+    if (is_ept()) {
+        return false; /* not looked for */
+    }
+    memcpy(copy.bytes, memory, sizeof copy.bytes);
+    struct model_world fresh = world;
+    fresh.memory = walk_memory(&copy);
+    fresh.regs.cr3 = context.cr3;
+    model_walk(&fresh, access, &now);
+    return now.outcome != seen->outcome || now.hpa != seen->hpa;
+}
+
+static void one_access(void)
+{
+    struct hw_result h;
+    struct model_result seen;
+    const struct model_access access = {.gva = addresses[below(ADDRESSES)] + 8 * below(512),
+                                        .kind =
+                                            (enum model_access_kind)(below(3) == 0 ? MODEL_WRITE : MODEL_READ)};
+    remember_tables();
+    memset(&h, 0, sizeof h);
+    (void)hw_translate(mmu, mv_gva(access.gva), (struct pt_access){(enum mv_access)access.kind, PT_SUPERVISOR},
+                       &h);
+    report_bits();
+    fill_seen(&h, &seen);
+    stale_hits += is_stale(&access, &seen);
+    enum stale_answer answer = stale_legal(&cpu, &world, &access, &seen);
+    legal += answer == STALE_LEGAL;
+    unknown += answer == STALE_UNKNOWN;
+    if (answer == STALE_ILLEGAL) {
+        walk_print(&world, &access, &seen);
+        fail_msg("seed %" PRIu64 ": what was seen may not be cached any more", seed);
+    }
+    if (h.end == HW_FAULT) {
+        stale_page_fault(&cpu, access.gva);
+    }
+}
+
+static void make_mmu(void)
+{
+    const struct hw_tlb_geometry few = {8, 2}, more = {32, 4};
+    struct hw_options options = {
+        .dimension = is_ept() ? HW_EPT : HW_NATIVE,
+        .cpu = {.address_bits = 52, .has_1g_pages = true},
+        .ept = {.address_bits = 52, .large_1g = true, .access_dirty = world.nested.eptp & 0x40},
+        .nested_levels = 4,
+        .model_tlb = below(4) != 0, /* else the front, which is a cache as well */
+        .l1 = few,
+        .l2 = below(2) ? more : (struct hw_tlb_geometry){0},
+        .l1_2m = below(2) ? few : (struct hw_tlb_geometry){0},
+        .has_walk_caches = below(4) != 0,
+        .pml4 = few,
+        .pdpt = few,
+        .pd = few,
+        .has_nested_tlb = below(2) != 0,
+        .nested = few,
+    };
+    assert_int_equal(hw_mmu_create(&options, &mmu), 0);
+    hw_mmu_set_bus(mmu, (struct hw_bus){.bytes = bus});
+    hw_mmu_set_root(mmu, is_ept() ? (const pt_word_t *)(uintptr_t)NESTED : NULL, 1);
+    regs =
+        (struct paging_regs){.cr0 = world.regs.cr0, .cr3 = 0x1001, .cr4 = world.regs.cr4, .efer = world.regs.efer};
+    hw_mmu_set_regs(mmu, &regs);
+}
+
+static void begin(bool with_ept)
+{
+    memset(memory, 0, TABLES_BYTES);
+    world = (struct model_world){
+        .cpu = {.maxphyaddr = 52, .pat = true, .has_1g = true},
+        .regs = {.cr0 = MODEL_CR0_PE | MODEL_CR0_PG | MODEL_CR0_WP,
+                 .cr3 = 0x1001,
+                 .cr4 = MODEL_CR4_PAE | MODEL_CR4_PGE | MODEL_CR4_PCIDE,
+                 .efer = MODEL_EFER_LME | MODEL_EFER_LMA},
+    };
+    context = (struct stale_context){.vpid = 1, .pcid = 1, .cr3 = 0x1001};
+    stale_memory_init(&history);
+    stale_load(&history, MODEL_GUEST, 0, memory, TABLES_BYTES);
+    if (with_ept) {
+        context.eptp = NESTED | 3 << 3 | 6 | (below(2) ? 0x40 : 0);
+        world.nested =
+            (struct model_nested){.kind = MODEL_EPT, .maxphyaddr = 52, .has_1g = true, .eptp = context.eptp};
+        make_nested();
+        stale_load(&history, MODEL_NESTED, NESTED, (const void *)(uintptr_t)NESTED, NESTED_BYTES);
+    }
+    make_mmu();
+    stale_cpu_init(&cpu, &history, &context);
+    for (unsigned i = 0; i < 100; i++) {
+        change_entry();
+    }
+}
+
+static void step(void)
+{
+    uint64_t gva = addresses[below(ADDRESSES)];
+    switch (below(48)) {
+    case 0: do_cr3(1 + below(PCIDS), false); break;
+    case 1:
+    case 2: do_cr3(1 + below(PCIDS), true); break;
+    case 3:
+    case 4:
+        stale_invlpg(&cpu, gva);
+        hw_mmu_invlpg(mmu, mv_gva(gva));
+        break;
+    case 5: do_invpcid(); break;
+    case 6:
+        if (below(4) == 0) {
+            do_cr4(MODEL_CR4_PGE, false);
+        } else if (below(2)) {
+            do_cr4(MODEL_CR4_SMEP, true);
+        }
+        break;
+    case 7: do_switch(); break;
+    case 8: do_invvpid(); break;
+    case 9:
+        if (is_ept() && below(2)) {
+            stale_invept(&cpu, 1, context.eptp);
+            hw_mmu_invept(mmu);
+        }
+        break;
+    case 10:
+    case 11:
+        if (is_ept()) {
+            change_nested();
+        }
+        break;
+    default:
+        if (below(4) == 0) {
+            change_entry();
+        } else {
+            one_access();
+        }
+    }
+}
+
+static void run(bool with_ept)
+{
+    begin(with_ept);
+    for (unsigned i = 0; i < STEPS; i++) {
+        step();
+    }
+    hw_mmu_destroy(mmu);
+    stale_cpu_finish(&cpu);
+    stale_memory_finish(&history);
+}
+
+static uint64_t number_of(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+    return text && *text ? strtoull(text, NULL, 0) : otherwise;
+}
+
+static void test_only_what_may_be_stale(void **unused)
+{
+    (void)unused;
+    unsigned rounds = number_of("MEMVIRT_TEST_LONG", 0) ? 10000 : 150;
+    seed = number_of("MEMVIRT_SEED", (uint64_t)time(NULL));
+    print_message("# MEMVIRT_SEED=%" PRIu64 "\n", seed);
+    walk_random_seed(&state, seed);
+    for (unsigned i = 0; i < rounds; i++) {
+        run(i % 3 == 2);
+    }
+    print_message(
+        "# %u accesses are as they may be, of which %u at least were stale; %u were too many to decide\n", legal,
+        stale_hits, unknown);
+    assert_true(legal > rounds * STEPS / 3 && stale_hits > rounds && unknown < legal / 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_only_what_may_be_stale),
+    };
+    void *at = mmap(memory, MEMORY_BYTES, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (at != memory) {
+        printf("# SKIP no memory at %#" PRIx64 ": %s\n", MEMORY, strerror(errno));
+        return 77;
+    }
+    return cmocka_run_group_tests_name("hardware_stale", tests, NULL, NULL);
+}
