@@ -50,4 +50,7 @@ static inline bool dirty_bitmap_test(const struct dirty_bitmap *bitmap, uint64_t
     return (__atomic_load_n(&words[page / 64], __ATOMIC_RELAXED) >> (page % 64)) & 1;
 }
 
+/* Move words, which nobody marks any more: they are zero then. `to` is of any alignment. */
+void dirty_take_words(uint64_t *words, unsigned char *to, size_t count, bool avx2);
+
 #endif

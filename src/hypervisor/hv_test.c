@@ -197,10 +197,6 @@ static void pre_fault_goes_forward(void **state)
         unsigned char *ram = aligned_alloc(2 * MIB, 4 * MIB);
         assert_non_null(ram);
         memset(ram, 1, 4 * MIB);
-        rendezvous_enter(&vcpu->inside);
-        (void)hv_request_take(&vcpu->requests);
-        assert_int_equal(vm->mmu->load_root(vcpu), 0);
-        rendezvous_leave(&vcpu->inside);
         assert_int_equal(set(vm, 0, 0, 512, size / PAGE, (uint64_t)(uintptr_t)ram), 0);
         struct hv_pre_fault range = {2 * MIB, size, 0};
         assert_int_equal(hv_pre_fault(vcpu, &range), 0);

@@ -20,9 +20,9 @@ struct hv_mmu_ops {
     enum hv_answer (*handle)(struct hv_vcpu *vcpu, const struct pt_exit *exit);
     /* Inside, for HV_REQUEST_RELOAD_ROOT: set vcpu->root. */
     int (*load_root)(struct hv_vcpu *vcpu);
-    /* Inside: map the page of gfn as a read would. The level that it was mapped at (1 to 3), -ENOENT without a
-     * slot, -EAGAIN when it must be tried again, or another -errno. NULL: nothing is mapped by guest-physical
-     * address. */
+    /* Inside, whatever the root is: map the page of gfn as a read would. The level that it was mapped at (1 to 3),
+     * -ENOENT without a slot, -EAGAIN when it must be tried again, or another -errno. NULL: nothing is mapped by
+     * guest-physical address. */
     int (*pre_fault)(struct hv_vcpu *vcpu, uint64_t gfn);
 
     /* Not inside; `slots_lock` and `mmu_lock` held. Gfns are of `slot`, both ends inclusive. */
