@@ -245,6 +245,10 @@ struct mv_block_notifier_ops {
     void (*added)(void *opaque, struct mv_block *block);
     void (*removed)(void *opaque, struct mv_block *block); /**< its memory is still there */
     void (*resized)(void *opaque, struct mv_block *block, uint64_t old_size_bytes, uint64_t new_size_bytes);
+    /** Pages are given back to the host between the two, in the thread that discards: who has translations to
+     * their bytes drops them in the first, and makes none before the second (Linux, MMU notifiers). */
+    void (*discard_begin)(void *opaque, struct mv_block *block, uint64_t offset_bytes, uint64_t length_bytes);
+    void (*discard_end)(void *opaque, struct mv_block *block, uint64_t offset_bytes, uint64_t length_bytes);
 };
 
 /**

@@ -84,6 +84,13 @@ struct accel {
     /* KVM_SET_MEMORY_ATTRIBUTES of guest addresses, in whole pages, whatever slots are there. 0 or -errno. */
     int (*set_attributes)(struct accel_vm *vm, uint64_t gpa, uint64_t size_bytes, uint64_t attributes);
 
+    /*
+     * Host memory goes away between the two: from the first on nobody has a translation to it, nor makes one
+     * before the second (what a kernel tells KVM by its MMU notifiers). NULL: the accelerator sees for itself.
+     */
+    void (*host_begin)(struct accel_vm *vm, struct mv_range hva);
+    void (*host_end)(struct accel_vm *vm, struct mv_range hva);
+
     /* KVM_GET_DIRTY_LOG of a slot with KVM_MEM_LOG_DIRTY_PAGES. 0 or -errno. */
     int (*get_dirty_log)(struct accel_vm *vm, const struct kvm_dirty_log *log);
     /* KVM_CLEAR_DIRTY_LOG. 0 or -errno. */

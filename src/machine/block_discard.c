@@ -108,7 +108,9 @@ int block_discard(struct mv_block *block, uint64_t offset, uint64_t length, stru
     if (rc < 0) {
         return rc;
     }
+    block_table_discard_begin(block, offset, length);
     rc = give_back(block, offset, length);
+    block_table_discard_end(block, offset, length);
     if (rc < 0) {
         return error_host(err, rc, block->name,
                           "block %s: the host does not take back 0x%" PRIx64 " bytes at 0x%" PRIx64, block->name,

@@ -204,6 +204,30 @@ void block_table_resize(struct mv_machine *machine, struct mv_block *block, uint
     pthread_mutex_unlock(&table->lock);
 }
 
+void block_table_discard_begin(struct mv_block *block, uint64_t offset, uint64_t length)
+{
+    struct block_table *table = &block->machine->blocks;
+    struct mv_block_notifier *notifier;
+    pthread_mutex_lock(&table->lock);
+    cds_list_for_each_entry (notifier, &table->notifiers, link) {
+        if (notifier->ops->discard_begin) {
+            notifier->ops->discard_begin(notifier->opaque, block, offset, length);
+        }
+    }
+}
+
+void block_table_discard_end(struct mv_block *block, uint64_t offset, uint64_t length)
+{
+    struct block_table *table = &block->machine->blocks;
+    struct mv_block_notifier *notifier;
+    cds_list_for_each_entry_reverse (notifier, &table->notifiers, link) {
+        if (notifier->ops->discard_end) {
+            notifier->ops->discard_end(notifier->opaque, block, offset, length);
+        }
+    }
+    pthread_mutex_unlock(&table->lock);
+}
+
 /* --- notifiers ------------------------------------------------------------------------------------ */
 
 int mv_block_notifier_create(struct mv_machine *machine, const struct mv_block_notifier_ops *ops, void *opaque,

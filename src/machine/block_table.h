@@ -40,6 +40,10 @@ void block_table_remove(struct mv_machine *machine, struct mv_block *block);
 /* Tell the notifiers, then let it have the size. */
 void block_table_resize(struct mv_machine *machine, struct mv_block *block, uint64_t size_bytes);
 
+/* Bytes of the block go back to the host: around it. The first keeps the table locked until the second. */
+void block_table_discard_begin(struct mv_block *block, uint64_t offset, uint64_t length);
+void block_table_discard_end(struct mv_block *block, uint64_t offset, uint64_t length);
+
 /* Whether the blocks are as the invariants say. */
 bool block_table_check(struct block_table *table);
 

@@ -16,6 +16,7 @@
 #include "machine/space.h"
 #include "vm/coalesced.h"
 #include "vm/gate.h"
+#include "vm/host.h"
 #include "vm/ioeventfd.h"
 #include "vm/vcpu.h"
 
@@ -205,6 +206,9 @@ int mv_vm_create(const struct mv_vm_options *options, struct mv_vm **ret, struct
     if (rc == 0) {
         rc = give_watches(vm, err);
     }
+    if (rc == 0) {
+        rc = host_watch(vm, err);
+    }
     if (rc < 0) {
         mv_vm_destroy(vm);
         return rc;
@@ -232,6 +236,7 @@ void mv_vm_destroy(struct mv_vm *vm)
     mv_vm_stop(vm, MV_STOP_REQUEST, 0, "the VM is destroyed");
     mv_vm_wait(vm, &ignored);
     dirtyring_end(vm);
+    host_unwatch(vm);
     coalesced_end(vm);
     mv_listener_destroy(vm->io_zones);
     mv_listener_destroy(vm->memory_zones);

@@ -82,6 +82,7 @@ struct mv_vm {
     struct coalesced_drain drain;
     struct mv_listener *memory_events; /* eventfds of the spaces */
     struct mv_listener *io_events;
+    struct mv_block_notifier *host; /* discards, for accelerators that do not see them; or NULL */
 
     pthread_mutex_t joining; /* held over the joins: of several threads that wait, one joins. Before `lock` */
     pthread_mutex_t lock;

@@ -15,7 +15,7 @@ struct soft_options {
     struct hw_options hw;
 };
 
-/* "" or "mmu=npt,host-page=2M". 0, or -EINVAL with the reason "bad-property". */
+/* NULL or "mmu=npt,host-page=2M". 0, or -EINVAL with the reason "bad-property". */
 int soft_options_parse(const char *properties, struct soft_options *ret, struct mv_error *err);
 
 struct accel_vm {

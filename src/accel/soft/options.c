@@ -267,13 +267,13 @@ static int check_together(const struct soft_options *o, struct mv_error *err)
 int soft_options_parse(const char *text, struct soft_options *ret, struct mv_error *err)
 {
     set_defaults(ret);
-    while (*text) {
+    while (text) {
         size_t length = strcspn(text, ",");
         int rc = read_property(ret, (struct word){text, length}, err);
         if (rc < 0) {
             return rc;
         }
-        text += length + (text[length] == ',');
+        text = text[length] == ',' ? text + length + 1 : NULL;
     }
     bool has_dirty_bits = ret->hv.access_dirty && ret->hv.mmu != HV_MMU_NATIVE;
     if (!has_dirty_bits && ret->hv.log_by == HV_LOG_BY_DIRTY_BIT) {

@@ -7,6 +7,7 @@
 
 #include "accel/soft/internal.h"
 #include "base/error.h"
+#include "hypervisor/notifier.h"
 
 static void check(struct mv_accel_status *ret)
 {
@@ -41,7 +42,7 @@ static int set_logging(struct hv_vm *hv, const struct accel_vm_options *options)
 
 static int fill(struct accel_vm *vm, const struct accel_vm_options *options, struct mv_error *err)
 {
-    int rc = soft_options_parse(options->properties ? options->properties : "", &vm->options, err);
+    int rc = soft_options_parse(options->properties, &vm->options, err);
     if (rc < 0) {
         return rc;
     }
@@ -108,6 +109,16 @@ static uint64_t attributes(const struct accel_vm *vm)
 {
     (void)vm;
     return 0;
+}
+
+static void host_begin(struct accel_vm *vm, struct mv_range hva)
+{
+    hv_notifier_begin(vm->hv, hva);
+}
+
+static void host_end(struct accel_vm *vm, struct mv_range hva)
+{
+    hv_notifier_end(vm->hv, hva);
 }
 
 static int get_dirty_log(struct accel_vm *vm, const struct kvm_dirty_log *log)
@@ -240,6 +251,8 @@ const struct accel accel_soft = {
     .set_slot = set_slot,
     .has_guest_memfds = has_guest_memfds,
     .attributes = attributes,
+    .host_begin = host_begin,
+    .host_end = host_end,
     .get_dirty_log = get_dirty_log,
     .clear_dirty_log = clear_dirty_log,
     .dirty_log_is_manual = dirty_log_is_manual,

@@ -105,10 +105,9 @@ bool soft_load_cr3(struct accel_vcpu *vcpu, uint64_t cr3)
         if (load_pdptrs(vcpu, cr3, after.pdptr) < 0) {
             return false;
         }
-        hw_mmu_set_regs(vcpu->hw, &after);
-    } else {
-        hw_mmu_load_cr3(vcpu->hw, after.cr3, keep);
+        hw_mmu_set_regs(vcpu->hw, &after); /* for these four; what follows flushes, whether CR3 differs or not */
     }
+    hw_mmu_load_cr3(vcpu->hw, after.cr3, keep);
     vcpu->sregs.cr3 = after.cr3;
     return true;
 }
