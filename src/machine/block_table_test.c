@@ -248,7 +248,8 @@ static void assert_log(struct log *log, const char *text)
     log->text[0] = '\0';
 }
 
-static const struct mv_block_notifier_ops log_ops = {log_added, log_removed, log_resized};
+static const struct mv_block_notifier_ops log_ops = {
+    .added = log_added, .removed = log_removed, .resized = log_resized};
 
 static void notifiers_are_told_of_all(void **state)
 {
