@@ -478,6 +478,54 @@ static void test_zap_all(void **state)
     }
 }
 
+/* A fault that is still in a table which was unlinked finds it frozen: it can leave no leaf there. */
+static void test_frozen(void **state)
+{
+    (void)state;
+    struct hv_options options = with(HV_MMU_EPT);
+    options.level_max = 1;
+    struct rig rig = rig_open(&options, 4 << 20);
+    assert_int_equal(set_slot_of(&rig, 0, 0, 0, 1024, 0), 0);
+    (void)touch(&rig, 5, MV_ACCESS_WRITE);
+    struct hv_vm *vm = rig.vm;
+    pt_word_t *mapped = (pt_word_t *)(void *)see(&rig, 5).word, *empty = (pt_word_t *)(void *)see(&rig, 6).word;
+    pthread_mutex_lock(&vm->mmu_lock);
+    assert_true(vm->mmu->zap_gfns(vm, hv_slot_of_id(vm->slots[0], 0), 0, 511));
+    assert_int_equal(pt_load(mapped), SPTE_FROZEN);
+    assert_int_equal(pt_load(empty), SPTE_FROZEN);
+    assert_int_equal(see(&rig, 5).entry, 0);
+    hv_flush_all(vm);
+    vm->mmu->collect(vm);
+    pthread_mutex_unlock(&vm->mmu_lock);
+    assert_int_equal(counters_of(&rig).tables, 3);
+    (void)touch(&rig, 6, MV_ACCESS_WRITE);
+    check_tables(&rig);
+    rig_close(&rig);
+}
+
+/* Pages that were split for fetches stay small when others come together after logging. */
+static void test_nx_split_stays(void **state)
+{
+    (void)state;
+    struct hv_options options = with(HV_MMU_EPT);
+    options.nx_huge_pages = true;
+    options.level_max = 2;
+    struct rig rig = rig_open(&options, 4 << 20);
+    assert_int_equal(set_slot_of(&rig, 0, 0, 0, 1024, 0), 0);
+    (void)touch(&rig, 5, MV_ACCESS_FETCH);
+    (void)touch(&rig, 600, MV_ACCESS_READ);
+    assert_int_equal(set_slot_of(&rig, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, 1024, 0), 0);
+    (void)touch(&rig, 600, MV_ACCESS_WRITE);
+    assert_int_equal(see(&rig, 600).level, 1);
+    assert_int_equal(set_slot_of(&rig, 0, 0, 0, 1024, 0), 0);
+    assert_int_equal(see(&rig, 600).level, 2);
+    assert_false(see(&rig, 600).x);
+    assert_int_equal(see(&rig, 5).level, 1);
+    assert_true(see(&rig, 5).x);
+    check_tables(&rig);
+    rig_close(&rig);
+}
+
 /* The other space has tables of its own. */
 static void test_address_spaces(void **state)
 {
@@ -578,6 +626,8 @@ int main(void)
         cmocka_unit_test(test_execute_only),
         cmocka_unit_test(test_nx_huge_pages),
         cmocka_unit_test(test_zap_all),
+        cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_nx_split_stays),
         cmocka_unit_test(test_address_spaces),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_populate),

@@ -18,6 +18,7 @@
 #define OTHER_PAGES 512u
 #define RAM_PAGES 4096u
 #define TLB_ENTRIES 64u
+#define HOT_PAGES 16u
 #define EPOCHS 3u
 
 /* The beginning of each page of RAM. */
@@ -88,13 +89,18 @@ static void use(uint64_t gfn, uint64_t hva, enum mv_access kind)
     }
 }
 
+static struct tlb_entry *tlb_place(struct player *p, uint64_t gfn)
+{
+    return &p->tlb[gfn < HOT_PAGES ? gfn : HOT_PAGES + gfn % (TLB_ENTRIES - HOT_PAGES)];
+}
+
 /* Inside; what a TLB may keep of a walk: a page that is not dirty is not kept as writable. */
 static void fill_tlb(struct player *p, uint64_t gfn, const struct seen *s, enum mv_access kind)
 {
     const struct hv_options *o = &p->vcpu->vm->options;
     bool knows_dirty = o->mmu == HV_MMU_NPT || o->access_dirty;
     bool is_dirty = s->d || kind == MV_ACCESS_WRITE || !knows_dirty;
-    p->tlb[gfn % TLB_ENTRIES] = (struct tlb_entry){gfn, s->hva, s->r, s->w && is_dirty, s->x};
+    *tlb_place(p, gfn) = (struct tlb_entry){gfn, s->hva, s->r, s->w && is_dirty, s->x};
 }
 
 static bool try_touch(struct player *p, uint64_t gfn, enum mv_access kind)
@@ -107,7 +113,7 @@ static bool try_touch(struct player *p, uint64_t gfn, enum mv_access kind)
     if (requests & HV_REQUEST_RELOAD_ROOT) {
         expect(vcpu->vm->mmu->load_root(vcpu) == 0, "no root");
     }
-    const struct tlb_entry *t = &p->tlb[gfn % TLB_ENTRIES];
+    const struct tlb_entry *t = tlb_place(p, gfn);
     if (t->gfn == gfn && (kind == MV_ACCESS_WRITE ? t->w : kind == MV_ACCESS_FETCH ? t->x : t->r)) {
         use(gfn, t->hva, kind);
         return true;
@@ -127,14 +133,25 @@ static bool try_touch(struct player *p, uint64_t gfn, enum mv_access kind)
     return answer == HV_EMULATE;
 }
 
+/* Half of all accesses go to few pages, which stay in the TLB: so a flush that is missing is noticed. */
+static uint64_t some_gfn(uint64_t *seed)
+{
+    switch (below(seed, 8)) {
+    case 0: return OTHER_GFN + below(seed, 2 * OTHER_PAGES);
+    case 1:
+    case 2:
+    case 3: return below(seed, LOGGED_PAGES);
+    default: return below(seed, HOT_PAGES);
+    }
+}
+
 static void *run_vcpu(void *opaque)
 {
     struct player *p = opaque;
     empty_tlb(p);
     for (unsigned epoch = 0; epoch < EPOCHS; epoch++) {
         for (unsigned i = 0; atomic_load_explicit(&world.epoch, memory_order_relaxed) == epoch; i++) {
-            uint64_t gfn = below(&p->seed, 8) == 0 ? OTHER_GFN + below(&p->seed, 2 * OTHER_PAGES)
-                                                   : below(&p->seed, LOGGED_PAGES);
+            uint64_t gfn = some_gfn(&p->seed);
             enum mv_access kind = (enum mv_access)(below(&p->seed, 4) % 3);
             if (i % 1024 == 0) {
                 sched_yield(); /* there are more threads than processors */
@@ -212,7 +229,8 @@ static void *run_host(void *opaque)
     uint64_t seed = 77;
     struct hv_vm *vm = world.rig.vm;
     while (!atomic_load(&world.stop)) {
-        uint64_t first = below(&seed, RAM_PAGES - 600), npages = 1 + below(&seed, below(&seed, 2) ? 8 : 600);
+        uint64_t first = below(&seed, 2) ? 0 : below(&seed, RAM_PAGES - 600);
+        uint64_t npages = 1 + below(&seed, below(&seed, 2) ? HOT_PAGES : 600);
         struct mv_range range = hva_range(&world.rig, first, npages);
         switch (below(&seed, 6)) {
         case 0: (void)hv_notifier_age(vm, range); break;
@@ -220,7 +238,7 @@ static void *run_host(void *opaque)
         default:
             hv_notifier_begin(vm, range);
             mark_gone(first, npages, 1);
-            sched_yield();
+            usleep(100); /* for vCPUs that should not, to use it */
             mark_gone(first, npages, 0);
             hv_notifier_end(vm, range);
         }
