@@ -95,6 +95,41 @@ static void test_a_hit_does_not_walk(void **state)
     }
 }
 
+/* What only the second level has goes into the first. */
+static void test_two_levels(void **state)
+{
+    (void)state;
+    struct hw_options options = options_of(HW_NATIVE);
+    options.l1 = (struct hw_tlb_geometry){4, 4};
+    start_with(&options);
+    const struct hw_counters *c = hw_mmu_counters(rig.mmu);
+    for (uint64_t i = 0; i < 5; i++) {
+        rig_map(&rig, GVA + i * 4096, i * 4096, 1, RIG_ALL);
+        check_done(GVA + i * 4096, R, i * 4096);
+    }
+    assert_int_equal(c->l1_misses, 5);
+    check_done(GVA, R, 0);
+    assert_int_equal(c->l1_misses, 6);
+    assert_int_equal(c->misses, 5);
+    check_done(GVA, R, 0);
+    assert_int_equal(c->l1_misses, 6);
+    assert_int_equal(c->accesses, 7);
+}
+
+/* An exit takes along what is cached for its address (Intel SDM, "Operations that Invalidate Cached Mappings"). */
+static void test_an_exit_drops_the_page(void **state)
+{
+    (void)state;
+    start(HW_EPT);
+    uint64_t *leaf = rig_nested_entry(&rig, 0x5000, 1), good = *leaf;
+    *leaf = good & ~EPT_W;
+    check_done(GVA, R, 0x5000);
+    *leaf = 0;
+    check_done(GVA, R, 0x5000); /* stale */
+    assert_int_equal(rig_access(&rig, GVA, W, PT_USER).end, HW_EXIT);
+    assert_int_equal(rig_access(&rig, GVA, R, PT_USER).end, HW_EXIT);
+}
+
 /* The first write walks again, to set D; later ones do not. */
 static void test_the_first_write_sets_d(void **state)
 {
@@ -440,6 +475,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_hit_does_not_walk),
+        cmocka_unit_test_teardown(test_two_levels, finish),
+        cmocka_unit_test_teardown(test_an_exit_drops_the_page, finish),
         cmocka_unit_test(test_the_first_write_sets_d),
         cmocka_unit_test_teardown(test_native_write_asks_the_bus, finish),
         cmocka_unit_test_teardown(test_native_tables_may_be_read_only, finish),

@@ -23,6 +23,9 @@ static void start_with(const struct hw_options *options)
 {
     rig_init(&rig, options, 4);
     rig_map(&rig, GVA, 0, 1, RIG_ALL);
+    if (options->dimension == HW_NATIVE) {
+        return;
+    }
     rig_map_nested(&rig, 0, 2 * MIB, 1);
     rig_map_nested(&rig, RIG_TABLES, 2 * MIB, 1);
     rig_load(&rig);
@@ -272,6 +275,80 @@ static void test_nested_tlb_needs_rights(void **state)
     check_exit(W, PT_EXIT_EPT_VIOLATION, 8, FINAL | EPT_QUAL_WRITE);
 }
 
+/* Nor is it without D, for a write; and an exit takes along what is cached. */
+static void test_nested_tlb_needs_d(void **state)
+{
+    (void)state;
+    struct hw_options options = rig_default_options(HW_EPT);
+    options.model_tlb = true;
+    options.has_nested_tlb = true;
+    options.nested = (struct hw_tlb_geometry){16, 4};
+    start_with(&options);
+    check_done(R);
+    assert_int_equal(*leaf & EPT_D, 0);
+    check_done(W);
+    assert_int_equal(*leaf & EPT_D, EPT_D);
+    hw_mmu_invept(rig.mmu);
+    uint64_t good = *leaf;
+    *leaf = good & ~EPT_W;
+    check_done(R);
+    *leaf = 0;
+    check_exit(W, PT_EXIT_EPT_VIOLATION, 8, FINAL | EPT_QUAL_WRITE);
+    check_exit(R, PT_EXIT_EPT_VIOLATION, 8, FINAL | EPT_QUAL_READ);
+}
+
+/* A table that a paging-structure cache leads to is no more writable than it was. */
+static void test_walk_cache_of_a_read_only_table(void **state)
+{
+    (void)state;
+    struct hw_options options = rig_default_options(HW_EPT);
+    options.ept.access_dirty = false;
+    options.model_tlb = true;
+    options.has_walk_caches = true;
+    options.pd = (struct hw_tlb_geometry){32, 4};
+    start_with(&options);
+    rig_map(&rig, GVA + 4096, 4096, 1, RIG_ALL);
+    check_done(R);
+    uint64_t table = RIG_TABLES + 3 * 4096;
+    *rig_nested_entry(&rig, table, 1) &= ~EPT_W;
+    hw_mmu_flush_all(rig.mmu);
+    check_done(R); /* its A bit is set */
+    struct hw_result result = rig_access(&rig, GVA + 4096, R, PT_USER);
+    assert_int_equal(hw_mmu_counters(rig.mmu)->walk_cache_hits, 1);
+    assert_int_equal(result.end, HW_EXIT);
+    assert_int_equal(result.exit.gpa.raw, table + ((GVA + 4096) >> 12 & 511) * 8);
+    assert_int_equal(result.exit.code & 0x1ff,
+                     EPT_QUAL_HAS_GVA | EPT_QUAL_READ | EPT_QUAL_WRITE | EPT_QUAL_READABLE | EPT_QUAL_EXECUTABLE);
+}
+
+/* Guest-physical, without a walk. */
+static void test_physical(void **state)
+{
+    (void)state;
+    struct hw_result r;
+    start(HW_EPT);
+    uint64_t walks = hw_mmu_counters(rig.mmu)->walks, refs = hw_mmu_counters(rig.mmu)->refs_nested;
+    assert_int_equal(hw_translate_physical(rig.mmu, mv_gpa(0x123), R, &r), HW_DONE);
+    assert_ptr_equal(r.host, rig.memory + 0x123);
+    assert_int_equal(*leaf & (EPT_A | EPT_D), EPT_A);
+    assert_int_equal(hw_translate_physical(rig.mmu, mv_gpa(0x123), W, &r), HW_DONE);
+    assert_int_equal(*leaf & (EPT_A | EPT_D), EPT_A | EPT_D);
+    *leaf &= ~EPT_W;
+    assert_int_equal(hw_translate_physical(rig.mmu, mv_gpa(0x123), R, &r), HW_DONE);
+    assert_int_equal(hw_translate_physical(rig.mmu, mv_gpa(0x123), W, &r), HW_EXIT);
+    assert_int_equal(r.exit.reason, PT_EXIT_EPT_VIOLATION);
+    assert_int_equal(r.exit.gpa.raw, 0x123);
+    assert_int_equal(hw_mmu_counters(rig.mmu)->walks, walks);
+    assert_int_equal(hw_mmu_counters(rig.mmu)->refs_nested, refs);
+    rig_finish(&rig);
+    start(HW_NATIVE);
+    rig.is_read_only = true;
+    assert_int_equal(hw_translate_physical(rig.mmu, mv_gpa(0x123), R, &r), HW_DONE);
+    assert_ptr_equal(r.host, rig.memory + 0x123);
+    assert_int_equal(hw_translate_physical(rig.mmu, mv_gpa(0x123), W, &r), HW_EXIT);
+    assert_int_equal(r.exit.reason, PT_EXIT_NO_MEMORY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +362,9 @@ int main(void)
         cmocka_unit_test_teardown(test_pml, finish),
         cmocka_unit_test_teardown(test_pml_of_tables, finish),
         cmocka_unit_test_teardown(test_nested_tlb_needs_rights, finish),
+        cmocka_unit_test_teardown(test_nested_tlb_needs_d, finish),
+        cmocka_unit_test_teardown(test_walk_cache_of_a_read_only_table, finish),
+        cmocka_unit_test_teardown(test_physical, finish),
     };
     return cmocka_run_group_tests_name("nested", tests, NULL, NULL);
 }

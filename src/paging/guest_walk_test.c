@@ -233,6 +233,7 @@ static void test_large_pages(void **state)
     assert_int_equal(walk(GVA, MV_ACCESS_READ, PT_USER), GUEST_WALK_MAPPED);
     assert_int_equal(w.gpa.raw, 0x80000000 + (GVA & 0x3fffffff));
     assert_int_equal(w.page_shift, 30);
+    assert_int_equal(w.pat, 0); /* bit 7 is PS, and not PAT */
     put(0x1000, 1, 0x2000 | P | X86_ENTRY_PS);
     assert_int_equal(walk(GVA, MV_ACCESS_READ, PT_USER), GUEST_WALK_RESERVED);
 }
