@@ -43,6 +43,7 @@ static void reading_clears(void **state)
     assert_int_equal(hv_request_take(&vcpu->requests), HV_REQUEST_FLUSH);
     assert_int_equal(get_log(vm, 0, bits), 0);
     assert_true(bits[0] == 0 && bits[1] == 0 && bits[2] == 0);
+    assert_int_equal(flushes(vm), before + 1);
     dirty_page(vcpu, 17);
     assert_int_equal(get_log(vm, 0, bits), 0);
     assert_true(bits[0] == 2 && bits[1] == 0 && bits[2] == 0);

@@ -296,12 +296,8 @@ bool slot_index_check(const struct slot_index *index)
     uint64_t first_before = 0;
     for (unsigned i = 0; i < index->spans; i++) {
         const struct slot_span *span = &index->span[i];
-        struct slot_span again = *span;
-        if (span->chunk->count == 0 || span->chunk->count > SLOT_CHUNK) {
-            return false;
-        }
-        summarize(&again);
-        if (again.first != span->first || again.last_max != span->last_max) {
+        uint64_t last_max = 0;
+        if (span->chunk->count == 0 || span->chunk->count > SLOT_CHUNK || span->first != span->chunk->first[0]) {
             return false;
         }
         for (unsigned j = 0; j < span->chunk->count; j++) {
@@ -312,6 +308,10 @@ bool slot_index_check(const struct slot_index *index)
             }
             before = span->chunk->slot[j];
             first_before = first;
+            last_max = span->chunk->last[j] > last_max ? span->chunk->last[j] : last_max;
+        }
+        if (span->last_max != last_max) {
+            return false;
         }
     }
     return true;
