@@ -92,8 +92,36 @@ TDP_INLINE bool tdp_log_start(const struct pt_format *f, struct hv_vm *vm, const
     return flush;
 }
 
+/* The table of small pages that holds gfn's entry; NULL: there is none, or a large leaf. */
+TDP_INLINE pt_word_t *tdp_small_table(const struct pt_format *f, const struct tdp *tdp, pt_word_t *root,
+                                      uint64_t gfn)
+{
+    pt_word_t *table = root;
+    for (unsigned level = tdp->levels; table && level > 1; level--) {
+        uint64_t entry = pt_load(&table[pt_index(gfn << GUEST_PAGE_SHIFT, level)]);
+        table = spte_is_table(f, entry, level) ? spte_table(entry) : NULL;
+    }
+    return table;
+}
+
+/* All pages of the mask are in one table of small pages, the usual case: without a walk for each. */
+TDP_INLINE bool tdp_protect_small(const struct pt_format *f, const struct tdp *tdp, pt_word_t *table,
+                                  uint64_t first_gfn, uint64_t mask)
+{
+    uint64_t bits = tdp_log_loses(f, tdp, 1);
+    bool flush = false;
+    for (; mask != 0; mask &= mask - 1) {
+        struct tdp_iter it = {.level = 1,
+                              .word = &table[(first_gfn + (unsigned)__builtin_ctzll(mask)) % PT_ENTRIES]};
+        it.entry = pt_load(it.word);
+        flush |= tdp_iter_lose(f, &it, bits);
+    }
+    return flush;
+}
+
 /* The pages first_gfn + i of the bits i of the mask. A large leaf is still there if all bits were set at the
- * start. */
+ * start.
+ */
 TDP_INLINE bool tdp_log_protect(const struct pt_format *f, struct hv_vm *vm, const struct hv_slot *slot,
                                 uint64_t first_gfn, uint64_t mask)
 {
@@ -101,12 +129,19 @@ TDP_INLINE bool tdp_log_protect(const struct pt_format *f, struct hv_vm *vm, con
     if (mask == 0) {
         return false;
     }
-    uint64_t first = first_gfn + (unsigned)__builtin_ctzll(mask),
-             last = first_gfn + 63 - (unsigned)__builtin_clzll(mask);
+    pt_word_t *root = tdp_root(tdp, slot->space);
+    uint64_t first = first_gfn + (unsigned)__builtin_ctzll(mask);
+    uint64_t last = first_gfn + 63 - (unsigned)__builtin_clzll(mask);
+    if (first / PT_ENTRIES == last / PT_ENTRIES) {
+        pt_word_t *table = tdp_small_table(f, tdp, root, first);
+        if (table) {
+            return tdp_protect_small(f, tdp, table, first_gfn, mask);
+        }
+    }
     bool flush = false;
     struct tdp_cache cache = {0};
     struct tdp_iter it;
-    TDP_FOR_EACH(f, &it, tdp_root(tdp, slot->space), tdp->levels, first, last)
+    TDP_FOR_EACH(f, &it, root, tdp->levels, first, last)
     {
         if (!tdp_iter_is_leaf(f, &it) || (it.level == 1 && !(mask >> (it.gfn - first_gfn) & 1))) {
             continue;
