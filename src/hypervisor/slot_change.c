@@ -127,11 +127,11 @@ static struct hv_slot *make_slot(const struct hv_vm *vm, const struct hv_region2
 /* KVM's "prepare": what may still fail when the slot is known. The bitmap of `old` goes over, if it has one. */
 static int prepare(const struct hv_vm *vm, const struct hv_slot *old, struct hv_slot *slot)
 {
-    bool is_logged = (slot->flags & KVM_MEM_LOG_DIRTY_PAGES) != 0 && vm->ring_bytes == 0;
+    bool has_bitmap = (slot->flags & KVM_MEM_LOG_DIRTY_PAGES) != 0 && vm->ring_bytes == 0;
     struct dirty_bitmap *made = NULL;
-    if (is_logged && old && old->dirty) {
+    if (has_bitmap && old && old->dirty) {
         slot->dirty = old->dirty;
-    } else if (is_logged) {
+    } else if (has_bitmap) {
         made = dirty_bitmap_create(slot->npages, vm->initially_set);
         if (!made) {
             return -ENOMEM;
@@ -218,15 +218,28 @@ static void finish_invalid(struct invalid *invalid)
 
 /* --- the change --------------------------------------------------------------------------------- */
 
-/* Logging begins or ends: in the tables, and, for the first and last slot of all, in the vCPUs' PML. */
+static bool is_logged(const struct hv_slot *slot)
+{
+    return slot && (slot->flags & KVM_MEM_LOG_DIRTY_PAGES);
+}
+
+/* Before the set with `slot` is published: PML is on in each vCPU before it can map a page of the first logged
+ * slot. */
+static void expect_logging(struct hv_vm *vm, const struct hv_slot *old, const struct hv_slot *slot)
+{
+    if (!is_logged(old) && is_logged(slot) && atomic_fetch_add(&vm->logged_slots, 1) == 0) {
+        hv_post_all(vm, HV_REQUEST_LOGGING);
+    }
+}
+
+/* Logging has begun or ended. */
 static void commit_logging(struct hv_vm *vm, const struct hv_slot *old, const struct hv_slot *slot)
 {
-    bool was = old && (old->flags & KVM_MEM_LOG_DIRTY_PAGES), is = slot && (slot->flags & KVM_MEM_LOG_DIRTY_PAGES);
-    if (was == is) {
+    bool is = is_logged(slot);
+    if (is_logged(old) == is) {
         return;
     }
-    unsigned before = is ? atomic_fetch_add(&vm->logged_slots, 1) : atomic_fetch_sub(&vm->logged_slots, 1) - 1;
-    if (before == 0) {
+    if (!is && atomic_fetch_sub(&vm->logged_slots, 1) == 1) {
         hv_post_all(vm, HV_REQUEST_LOGGING);
     }
     /* A slot that was created or moved has no translations yet; one that is read-only is not written. */
@@ -267,6 +280,7 @@ static int change_at_once(struct hv_vm *vm, struct hv_slots *slots, struct hv_sl
     if (rc < 0) {
         return rc;
     }
+    expect_logging(vm, old, slot);
     slots->by_id[slot->id] = slot;
     publish(vm, slot->space, next.set, slots);
     hv_slots_succeed(&next, slots);
@@ -297,6 +311,7 @@ static int change_in_steps(struct hv_vm *vm, struct hv_slots *slots, struct hv_s
         finish_invalid(&invalid);
         return rc;
     }
+    expect_logging(vm, old, slot);
     slots->by_id[old->id] = slot;
     publish(vm, old->space, next.set, invalid.set.set);
     hv_slots_succeed(&next, slots);
