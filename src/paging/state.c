@@ -167,7 +167,7 @@ static bool cr3_is_valid(const struct paging_regs *regs, const struct paging_cpu
 }
 
 bool paging_regs_are_valid(const struct paging_regs *before, const struct paging_regs *after,
-                           const struct paging_cpu *cpu, bool in_64bit_code)
+                           const struct paging_cpu *cpu, bool is_cs_64bit)
 {
     bool pg = after->cr0 & X86_CR0_PG, pg_before = before->cr0 & X86_CR0_PG;
     bool pcide = after->cr4 & CR4_PCIDE, pcide_before = before->cr4 & CR4_PCIDE;
@@ -184,7 +184,10 @@ bool paging_regs_are_valid(const struct paging_regs *before, const struct paging
     if (pg_before && pg && ((before->efer ^ after->efer) & EFER_LME)) {
         return false;
     }
-    if (pg_before && !pg && (pcide_before || in_64bit_code)) {
+    if (pg_before && !pg && (pcide_before || ((before->efer & X86_EFER_LMA) && is_cs_64bit))) {
+        return false;
+    }
+    if (!pg_before && pg && (after->efer & EFER_LME) && is_cs_64bit) {
         return false;
     }
     if (lma && pg_before && ((before->cr4 ^ after->cr4) & X86_CR4_LA57)) {
@@ -193,5 +196,6 @@ bool paging_regs_are_valid(const struct paging_regs *before, const struct paging
     if (pcide && !pcide_before && (!lma || (before->cr3 & CR3_PCID))) {
         return false;
     }
-    return cr3_is_valid(after, cpu);
+    /* What was there when long mode began is not looked at again. */
+    return before->cr3 == after->cr3 || cr3_is_valid(after, cpu);
 }

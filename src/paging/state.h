@@ -83,10 +83,10 @@ bool paging_pdptrs_are_valid(const uint64_t pdptr[4], const struct paging_cpu *c
 
 /*
  * Whether a processor in `before` would take these values of CR0, CR3, CR4 and EFER (Intel SDM, "Control
- * Registers"; "Paging-Mode Modifiers"): false is a #GP. `in_64bit_code`: CS.L is set in long mode.
+ * Registers"; "Paging-Mode Modifiers"): false is a #GP. `is_cs_64bit`: CS.L is set. EFER.LMA is LME and CR0.PG.
  */
 bool paging_regs_are_valid(const struct paging_regs *before, const struct paging_regs *after,
-                           const struct paging_cpu *cpu, bool in_64bit_code);
+                           const struct paging_cpu *cpu, bool is_cs_64bit);
 
 /* Rights and key of a page against an access. */
 static inline bool paging_denies(const struct paging *p, struct pt_access access, unsigned rights)

@@ -240,6 +240,8 @@ static void test_what_may_be_loaded(void **state)
         {pae, on, false, true},
         {lng, lme, true, false}, /* PG cleared by 64-bit code */
         {lng, lme, false, true},
+        {lme, lng, true, false}, /* long mode begun with CS.L set */
+        {off, on, true, true},
         {pcid, {.cr0 = PE, .cr4 = PAE | PCIDE, .efer = LME}, false, false},
         {lng, la57, true, false},
         {la57, lng, true, false},

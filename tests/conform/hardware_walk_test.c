@@ -151,9 +151,9 @@ static uint64_t nested_entry(const struct model_nested *nested, unsigned level, 
     if (below(odd_one_in) == 0) {
         entry ^= UINT64_C(1) << below(64);
     }
-    /* Reserved: address bits above the width, which is narrower than 52 only with EPT. */
-    uint64_t odd = entry & PT_ADDRESS_MASK & -(UINT64_C(1) << 46);
-    return within_memory(level, entry, nested->maxphyaddr < 52 && below(2) ? odd : 0);
+    /* Reserved: address bits above the width. */
+    uint64_t odd = entry & PT_ADDRESS_MASK & -(UINT64_C(1) << nested->maxphyaddr);
+    return within_memory(level, entry, below(4) ? 0 : odd);
 }
 
 static void make_nested(struct model_world *world)
@@ -162,7 +162,7 @@ static void make_nested(struct model_world *world)
     struct model_nested *nested = &world->nested;
     unsigned odd_one_in = odds[below(3)];
     nested->memory = (struct model_memory){.read = host_read, .cas = host_cas};
-    nested->maxphyaddr = nested->kind == MODEL_EPT && below(2) ? 46 : 52;
+    nested->maxphyaddr = nested->kind == MODEL_NPT ? 51 : below(2) ? 46 : 52;
     nested->nxe = true;
     if (nested->kind == MODEL_NPT) {
         nested->has_1g = world->cpu.has_1g;
@@ -500,10 +500,89 @@ static void test_random_worlds(void **unused)
     assert_true(outcomes[MODEL_NPT][MODEL_NPF] > 100);
 }
 
+/* --- What may be loaded into registers ----------------------------------------------------------- */
+
+static uint64_t change_some(uint64_t value, const uint64_t *bits, unsigned count)
+{
+    for (unsigned i = 1 + (unsigned)below(2); i > 0; i--) {
+        value ^= bits[below(count)];
+    }
+    return value;
+}
+
+static uint64_t new_value(const struct model_regs *regs, enum model_register which)
+{
+    static const uint64_t cr0[] = {MODEL_CR0_PE, MODEL_CR0_WP, MODEL_CR0_NW, MODEL_CR0_CD, MODEL_CR0_PG};
+    static const uint64_t cr4[] = {MODEL_CR4_PSE,  MODEL_CR4_PAE,  MODEL_CR4_PGE, MODEL_CR4_LA57,
+                                   MODEL_CR4_SMEP, MODEL_CR4_SMAP, MODEL_CR4_PKE, MODEL_CR4_PCIDE};
+    static const uint64_t efer[] = {MODEL_EFER_LME, MODEL_EFER_NXE};
+    switch (which) {
+    case MODEL_CR0: return change_some(regs->cr0, cr0, 5);
+    case MODEL_CR3: return regs->cr3 ^ (below(2) ? UINT64_C(1) << below(64) : walk_random_bits(&state));
+    case MODEL_CR4: return change_some(regs->cr4, cr4, 8);
+    case MODEL_EFER:
+    default: return change_some(regs->efer, efer, 2);
+    }
+}
+
+static struct paging_regs regs_of(const struct model_regs *regs)
+{
+    bool is_long = (regs->cr0 & MODEL_CR0_PG) && (regs->efer & MODEL_EFER_LME);
+    return (struct paging_regs){.cr0 = regs->cr0,
+                                .cr3 = regs->cr3,
+                                .cr4 = regs->cr4,
+                                .efer = (regs->efer & ~MODEL_EFER_LMA) | (is_long ? MODEL_EFER_LMA : 0)};
+}
+
+static void test_what_may_be_loaded(void **unused)
+{
+    (void)unused;
+    unsigned taken = 0, refused = 0;
+    walk_random_seed(&state, seed + 1);
+    for (unsigned i = 0; i < 2000; i++) {
+        struct walk_limits limits = walk_all_limits(36 + (unsigned)below(17), false);
+        struct model_world world;
+        limits.nestings = 1u << MODEL_NO_NESTING;
+        walk_random_world(&state, &limits, &guest_pages, &unused_pages, &world);
+        if ((world.regs.efer & MODEL_EFER_LMA) && below(2)) {
+            world.regs.cr4 |= MODEL_CR4_PCIDE;
+            world.regs.cr3 += below(2);
+        }
+        const struct paging_cpu cpu = {.address_bits = (uint8_t)limits.cpu.maxphyaddr};
+        for (unsigned j = 0; j < 50; j++) {
+            enum model_register which = (enum model_register)below(4);
+            uint64_t value = new_value(&world.regs, which);
+            bool cs_64bit = below(2);
+            bool is_taken = model_cr_check(&limits.cpu, &world.regs, cs_64bit, which, value);
+            struct model_regs after = world.regs;
+            *(which == MODEL_CR0   ? &after.cr0
+              : which == MODEL_CR3 ? &after.cr3
+              : which == MODEL_CR4 ? &after.cr4
+                                   : &after.efer) = value;
+            struct paging_regs before = regs_of(&world.regs), now = regs_of(&after);
+            if (paging_regs_are_valid(&before, &now, &cpu, cs_64bit) != is_taken) {
+                fail_msg("seed %" PRIu64 ": register %d to %" PRIx64 " from cr0 %" PRIx64 " cr3 %" PRIx64
+                         " cr4 %" PRIx64 " efer %" PRIx64 ", CS.L %d: the model says %d",
+                         seed, which, value, before.cr0, before.cr3, before.cr4, before.efer, cs_64bit, is_taken);
+            }
+            taken += is_taken;
+            refused += !is_taken;
+            if (is_taken) {
+                world.regs = after;
+                world.regs.efer = now.efer;
+                world.regs.cr3 &= ~(UINT64_C(1) << 63); /* is not stored */
+            }
+        }
+    }
+    print_message("# %u values taken, %u refused\n", taken, refused);
+    assert_true(taken > 10000 && refused > 10000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_worlds),
+        cmocka_unit_test(test_what_may_be_loaded),
     };
     void *at = mmap(memory, MEMORY_BYTES, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
