@@ -57,6 +57,20 @@ MV_API bool mv_view_lookup(const struct mv_view *view, mv_gpa_t address, struct 
  * end */
 MV_API bool mv_view_next(const struct mv_view *view, mv_gpa_t address, struct mv_section *ret);
 
+/** One region on the way from a space's root to what answers. */
+struct mv_way_step {
+    struct mv_region *region; /**< a container, an alias, or, as the last one, what answers */
+    uint64_t offset;          /**< in it, of the address that was asked for */
+};
+
+/**
+ * Through which containers and aliases an address is found, from the space's root to what answers. Any thread;
+ * takes the control lock; in a transaction the tree is asked as it is.
+ * @param[out] ret  the first `capacity` of them; each region has a reference that is the caller's: mv_region_put()
+ * @return how many there are; 0 when nothing answers, or memory ran out
+ */
+MV_API size_t mv_space_way(struct mv_space *space, mv_gpa_t address, struct mv_way_step *ret, size_t capacity);
+
 /**
  * What is seen in the place of a range of a region: the first section there of the outermost space that shows one
  * of its containers, or itself, cut to the range. It need not be the region, which others may hide. Ways through

@@ -1,29 +1,19 @@
 // SPDX-License-Identifier: MIT
 /*
- * What is at an address: the tree is asked in the order in which it is drawn (render.c), and each region that
- * would answer is written down with the way to it. The first one answers; it hides the others.
+ * What is at an address: each region that would answer is written down with the way to it. The first one answers;
+ * it hides the others.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "machine/machine.h"
 #include "machine/mtree.h"
-#include "machine/render.h"
 #include "machine/space.h"
+#include "machine/way.h"
 
 /* How many hidden regions are told of. */
 #define HIDDEN_MAX 64
-
-/* One region on the way down; the way up leads to the root. */
-struct step {
-    const struct step *up;
-    struct mv_region *region;
-    uint64_t offset; /* in the region, of the address */
-    struct rights rights;
-    unsigned depth;
-};
 
 struct query {
     struct mtree_out *out;
@@ -32,7 +22,7 @@ struct query {
     size_t hits;
 };
 
-static void print_way(struct query *query, const struct step *step)
+static void print_way(struct query *query, const struct way_step *step)
 {
     if (step->up) {
         print_way(query, step->up);
@@ -44,8 +34,9 @@ static void print_way(struct query *query, const struct step *step)
     mtree_out_add(query->out, "\n");
 }
 
-static void hit(struct query *query, const struct step *step)
+static bool hit(void *opaque, const struct way_step *step)
 {
+    struct query *query = opaque;
     const char *type = step->rights.readonly ? "rom" : mv_region_type(step->region);
     query->hits++;
     if (query->hits == 1) {
@@ -61,65 +52,7 @@ static void hit(struct query *query, const struct step *step)
                       step->region->name, step->offset, type);
         print_way(query, step);
     }
-}
-
-/* Higher priority first; of equals the one added last. */
-static int compare_rank(const void *a, const void *b)
-{
-    const struct region_state *x = &(*(struct mv_region *const *)a)->state;
-    const struct region_state *y = &(*(struct mv_region *const *)b)->state;
-    if (x->priority != y->priority) {
-        return x->priority > y->priority ? -1 : 1;
-    }
-    return x->order > y->order ? -1 : 1;
-}
-
-/* The children that have the offset, topmost first; the caller frees them. */
-static struct mtree_regions children_at(struct query *query, struct mv_region *region, uint64_t offset)
-{
-    struct mtree_regions found = {0};
-    struct itree_node *node = itree_first_overlap(&region->children_by_address, offset, offset);
-    for (; node; node = itree_next_overlap(node, offset, offset)) {
-        if (mtree_regions_add(&found, region_of_node(node)) < 0) {
-            query->out->failed = true;
-            break;
-        }
-    }
-    if (found.count > 1) {
-        qsort(found.regions, found.count, sizeof(struct mv_region *), compare_rank);
-    }
-    return found;
-}
-
-static void visit(struct query *query, const struct step *up, struct mv_region *region, uint64_t offset)
-{
-    const struct region_state *state = &region->state;
-    bool inside = offset < state->size_bytes || state->size_bytes == MV_SIZE_2_64;
-    if (!state->enabled || !inside || query->out->failed || (up && up->depth == RENDER_DEPTH_MAX)) {
-        return;
-    }
-    const struct step step = {
-        .up = up,
-        .region = region,
-        .offset = offset,
-        .rights.readonly = (up && up->rights.readonly) || state->readonly || region->kind == MV_REGION_ROM,
-        .depth = up ? up->depth + 1 : 1,
-    };
-    if (region->kind == MV_REGION_ALIAS) {
-        uint64_t shown;
-        if (!__builtin_add_overflow(offset, state->target_offset, &shown)) {
-            visit(query, &step, region->alias.target, shown);
-        }
-        return;
-    }
-    struct mtree_regions children = children_at(query, region, offset);
-    for (size_t i = 0; i < children.count; i++) {
-        visit(query, &step, children.regions[i], offset - children.regions[i]->state.address);
-    }
-    mtree_regions_finish(&children);
-    if (region->kind != MV_REGION_CONTAINER) {
-        hit(query, &step);
-    }
+    return !query->out->failed;
 }
 
 /* --- which spaces ------------------------------------------------------------------------------------------ */
@@ -173,7 +106,9 @@ static bool ask(struct mtree_out *out, struct mv_space *space, const char *name,
     struct query query = {.out = out, .view = mv_space_view(space), .address = address};
     size_t before = out->length;
     print_names(out, space, name);
-    visit(&query, NULL, space->root, address);
+    if (way_visit(space->root, address, hit, &query) < 0) {
+        out->failed = true;
+    }
     if (query.hits > HIDDEN_MAX + 1) {
         mtree_out_add(out, "    and %zu more\n", query.hits - HIDDEN_MAX - 1);
     }

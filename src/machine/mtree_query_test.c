@@ -92,6 +92,29 @@ static void nothing_is_told_too(void **state)
     mv_mtree_destroy(mtree);
 }
 
+/* From the root to what the view has, each offset as its place in the one before says. */
+static void compare_way(const struct rig *rig, const struct mv_view *view, uint64_t address)
+{
+    struct mv_way_step way[4] = {0};
+    struct mv_section section;
+    size_t count = mv_space_way(rig->space, mv_gpa(address), NULL, 0);
+    bool answers = mv_view_lookup(view, mv_gpa(address), &section);
+    assert_int_equal(count > 0, answers);
+    assert_true(count < 4);
+    assert_int_equal(mv_space_way(rig->space, mv_gpa(address), way, count), count);
+    assert_null(way[count].region);
+    if (!answers) {
+        return;
+    }
+    assert_ptr_equal(way[0].region, rig->root);
+    assert_int_equal(way[0].offset, address);
+    assert_ptr_equal(way[count - 1].region, section.region);
+    assert_int_equal(way[count - 1].offset, section.offset + (address - section.range.first));
+    for (size_t i = 0; i < count; i++) {
+        mv_region_put(way[i].region);
+    }
+}
+
 /* A device hides itself where a child of its own is on top. The view agrees at every address. */
 static void the_first_found_is_what_the_view_has(void **state)
 {
@@ -114,6 +137,7 @@ static void the_first_found_is_what_the_view_has(void **state)
             snprintf(expected, sizeof expected, "  nothing is at %016" PRIx64, address);
         }
         assert_non_null(strstr(asked(rig.machine, "space", address), expected));
+        compare_way(&rig, view, address);
     }
     mv_view_release(view);
     assert_non_null(strstr(asked(rig.machine, NULL, 0x18), "    hides device @0000000000000008 (i/o), through\n"));
