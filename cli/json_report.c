@@ -2,8 +2,8 @@
 /* The report for programs; docs/report-format.md describes every member. */
 #include <inttypes.h>
 
-#include "entry.h"
 #include "json.h"
+#include "json_chain.h"
 #include "json_value.h"
 #include "report.h"
 
@@ -28,15 +28,6 @@ static json_t *stop_value(const struct mv_stop *stop)
 }
 
 /* --- memory ------------------------------------------------------------------------------------ */
-
-static json_t *words_value(const char *const *words, size_t count)
-{
-    json_t *array = json_array();
-    for (size_t i = 0; i < count; i++) {
-        array = json_with_item(array, json_text(words[i]));
-    }
-    return array;
-}
 
 static json_t *nodes_value(uint64_t nodes)
 {
@@ -101,7 +92,7 @@ static json_t *slot_value(const struct mv_slot *slot)
     object = json_with(object, "gpa", json_number(slot->gpa.raw));
     object = json_with(object, "size", json_number(slot->size_bytes));
     object = json_with(object, "flags", json_number(slot->flags));
-    object = json_with(object, "flag_names", words_value(flags, count));
+    object = json_with(object, "flag_names", json_words(flags, count));
     return json_with(object, "hva", json_number(slot->hva.raw));
 }
 
@@ -136,41 +127,6 @@ static json_t *view_value(const struct report_view *view)
 
 /* --- chains ------------------------------------------------------------------------------------ */
 
-/* Adds the members of a place to an object. */
-static json_t *with_place(json_t *object, const struct mv_place *place)
-{
-    object = json_with(object, "gpa", json_hex(place->gpa.raw));
-    object = json_with(object, "region", json_text(place->region));
-    object = json_with(object, "type", json_text(place->type));
-    object = json_with(object, "offset", place->region ? json_number(place->region_offset) : json_null());
-    object = json_with(object, "hva", place->hva.raw != 0 ? json_hex(place->hva.raw) : json_null());
-    object = json_with(object, "hpa", place->hpa_valid ? json_hex(place->hpa.raw) : json_null());
-    return json_with(object, "hpa_reason", place->hpa_valid ? json_null() : json_text(place->hpa_reason));
-}
-
-static json_t *entry_value(const struct mv_chain *chain, size_t index)
-{
-    const struct mv_chain_entry *entry = &chain->entries[index];
-    const char *flags[ENTRY_FLAGS_MAX];
-    const size_t count = entry_flags(chain, index, flags);
-    json_t *object = json_object();
-    object = json_with(object, "name", json_text(entry->name));
-    object = json_with(object, "level", json_number(entry->level));
-    object = json_with(object, "index", json_number(entry->index));
-    object = json_with(object, "value", json_hex(entry->value));
-    object = json_with(object, "flags", words_value(flags, count));
-    return with_place(object, &entry->at);
-}
-
-static json_t *entries_value(const struct mv_chain *chain)
-{
-    json_t *array = json_array();
-    for (size_t i = 0; i < chain->entry_count; i++) {
-        array = json_with_item(array, entry_value(chain, i));
-    }
-    return array;
-}
-
 static json_t *bytes_value(const struct report_chain *c)
 {
     char hex[2 * REPORT_BYTES + 1] = "";
@@ -187,10 +143,7 @@ static json_t *page_value(const struct report_chain *c)
     if (chain->end != MV_CHAIN_COMPLETE && chain->end != MV_CHAIN_NOT_RAM) {
         return json_null();
     }
-    json_t *object = json_object();
-    object = json_with(object, "size", chain->page_size_bytes ? json_number(chain->page_size_bytes) : json_null());
-    object = with_place(object, &chain->page);
-    return json_with(object, "bytes", bytes_value(c));
+    return json_with(json_chain_page(chain), "bytes", bytes_value(c));
 }
 
 static json_t *translate_value(const struct report_chain *c)
@@ -212,10 +165,7 @@ static json_t *chain_value(const struct report *report, const struct report_chai
     if (!c->explained) {
         return object;
     }
-    object = json_with(object, "paging", json_text(mv_paging_mode_name(c->chain.mode)));
-    object = json_with(object, "cr3", json_hex(c->chain.cr3));
-    object = json_with(object, "entries", entries_value(&c->chain));
-    object = json_with(object, "end", json_text(mv_chain_end_name(c->chain.end)));
+    object = json_with_chain(object, &c->chain);
     object = json_with(object, "page", page_value(c));
     return json_with(object, "translate", translate_value(c));
 }

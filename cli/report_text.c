@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "entry.h"
 #include "size.h"
 
 /* --- counters ---------------------------------------------------------------------------------- */
@@ -138,9 +137,9 @@ static void print_region(const struct mv_place *place)
 
 static void print_flags(const struct mv_chain *chain, size_t index)
 {
-    const char *flags[ENTRY_FLAGS_MAX];
+    const char *flags[MV_ENTRY_FLAGS_MAX];
     char line[64] = "not present";
-    const size_t count = entry_flags(chain, index, flags);
+    const size_t count = mv_entry_flags(chain, index, flags);
     for (size_t i = 0, used = 0; i < count && used < sizeof line; i++) {
         used += (size_t)snprintf(line + used, sizeof line - used, "%s%s", i > 0 ? " " : "", flags[i]);
     }
@@ -176,6 +175,22 @@ static void print_agreement(const struct report_chain *c)
     }
 }
 
+/* "  slot 0, through system > alias low > ram" */
+static void print_way(const struct mv_place *page)
+{
+    if (page->has_slot) {
+        printf("  slot %u", page->slot.id);
+    } else {
+        printf("  no slot");
+    }
+    for (size_t i = 0; i < page->way_count && i < MV_PLACE_WAY_MAX; i++) {
+        const struct mv_region *region = page->way[i].region;
+        printf("%s%s%s", i > 0 ? " > " : ", through ", mv_region_kind(region) == MV_REGION_ALIAS ? "alias " : "",
+               mv_region_name(region));
+    }
+    printf("%s\n", page->way_count > MV_PLACE_WAY_MAX ? " > ..." : "");
+}
+
 static void print_page(const struct report_chain *c)
 {
     const struct mv_chain *chain = &c->chain;
@@ -190,6 +205,7 @@ static void print_page(const struct report_chain *c)
         printf("  hva none: %s\n", chain->page.region ? "a device is there" : "nothing is there");
         return;
     }
+    print_way(&chain->page);
     printf("  hva 0x%" PRIx64 ", where the bytes are", chain->page.hva.raw);
     for (size_t i = 0; i < c->byte_count; i++) {
         printf(" %02x", c->bytes[i]);
@@ -198,6 +214,19 @@ static void print_page(const struct report_chain *c)
         printf("\n  hpa 0x%" PRIx64 "\n", chain->page.hpa.raw);
     } else {
         printf("\n  hpa %s\n", report_hpa_sentence(chain->page.hpa_reason));
+    }
+}
+
+static void print_verdict(const struct report_chain *c)
+{
+    static const char *const kinds[] = {"read", "write", "fetch"};
+    const struct mv_chain *chain = &c->chain;
+    const struct mv_verdict *v = &chain->verdict;
+    if (chain->is_judged && v->rule == MV_RULE_NONE) {
+        printf("  a %s with CPL %u: allowed\n", kinds[chain->asked.access], chain->registers.cpl);
+    } else if (chain->is_judged) {
+        printf("  a %s with CPL %u: %s: %s\n", kinds[chain->asked.access], chain->registers.cpl,
+               mv_rule_name(v->rule), v->text);
     }
 }
 
@@ -234,6 +263,7 @@ static void print_chain(const struct report_chain *c)
         print_entry(&c->chain, i);
     }
     print_end(c);
+    print_verdict(c);
     print_agreement(c);
 }
 

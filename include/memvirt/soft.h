@@ -170,6 +170,56 @@ struct mv_soft_hooks {
 /** `hooks` is copied; NULL: none, and none cost anything. @return 0 or -ENOTSUP */
 MV_API int mv_soft_set_hooks(struct mv_vcpu *vcpu, const struct mv_soft_hooks *hooks);
 
+/* --- Looking at the second dimension, as explain.h does ------------------------------------------------------ */
+
+/** What a guest-physical address is wanted for. */
+enum mv_nested_use {
+    MV_NESTED_READ,
+    MV_NESTED_WRITE,
+    MV_NESTED_FETCH,
+    MV_NESTED_TABLE,        /**< an entry of a guest's page table, to be read */
+    MV_NESTED_TABLE_UPDATE, /**< and to get its A or D bit */
+};
+
+enum mv_nested_end {
+    MV_NESTED_NONE, /**< there is no second dimension */
+    MV_NESTED_MAPPED,
+    MV_NESTED_NOT_PRESENT,
+    MV_NESTED_DENIED,    /**< the entries do not allow it */
+    MV_NESTED_BAD_ENTRY, /**< EPT misconfiguration; NPT: a reserved bit is set. So an entry for MMIO looks */
+    MV_NESTED_LOG_FULL,  /**< the page-modification log has no room for it */
+};
+
+/** What the hypervisor would do about an exit. */
+enum mv_nested_answer {
+    MV_NESTED_NO_EXIT,
+    MV_NESTED_REPAIR,        /**< a slot has the page: it is mapped, and the access tried again */
+    MV_NESTED_NO_SLOT,       /**< it makes the access itself: MMIO */
+    MV_NESTED_READONLY_SLOT, /**< the same, for a write */
+};
+
+/** An entry of the hypervisor's tables. */
+struct mv_nested_entry {
+    const char *name; /**< "PML4E" and so on; static */
+    unsigned level, index;
+    mv_hva_t at;
+    uint64_t value;
+};
+
+struct mv_nested {
+    enum mv_nested_end end;
+    const char *format; /**< "ept" or "npt"; static. NULL: NONE */
+    unsigned need;      /**< rights that the use asks for: 1 << enum mv_access, ORed */
+    unsigned rights;    /**< those that the entries leave, ANDed; 0 where one is not present */
+    size_t entry_count;
+    struct mv_nested_entry entries[5];
+    uint64_t page_size_bytes; /**< of the mapping, if there is one; else 0 */
+    mv_hva_t hva;             /**< of the byte, likewise */
+    const char *exit;         /**< "ept_violation", "ept_misconfig", "npf", "pml_full"; NULL: none. Static */
+    uint64_t code;            /**< EPT violation: the exit qualification; #NPF: the error code */
+    enum mv_nested_answer answer;
+};
+
 MV_END_DECLS
 
 #endif

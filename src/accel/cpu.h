@@ -31,6 +31,9 @@ struct accel_cpu_ops {
     void (*invlpg)(struct accel_vcpu *vcpu, mv_gva_t gva);
     bool (*invpcid)(struct accel_vcpu *vcpu, unsigned type, uint64_t pcid, mv_gva_t gva);
     void (*set_keys)(struct accel_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
+    void (*keys)(struct accel_vcpu *vcpu, uint32_t *ret_pkru, uint32_t *ret_pkrs);
+    /* Changes nothing. `ret->end` is MV_NESTED_NONE where there is no second dimension. */
+    void (*look_nested)(struct accel_vcpu *vcpu, mv_gpa_t gpa, enum mv_nested_use use, struct mv_nested *ret);
     void (*counts)(struct accel_vcpu *vcpu, struct mv_soft_counts *ret);
     void (*set_hooks)(struct accel_vcpu *vcpu, const struct mv_soft_hooks *hooks);
 };

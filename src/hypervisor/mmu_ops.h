@@ -8,6 +8,7 @@
 #define HYPERVISOR_MMU_OPS_H
 
 #include "hypervisor/hv.h"
+#include "paging/word.h"
 
 struct hv_mmu_ops {
     const char *name;
@@ -46,6 +47,9 @@ struct hv_mmu_ops {
     /* Tables that the calls above have unlinked are freed. Since then mmu_lock was held and hv_flush_all called.
      */
     void (*collect)(struct hv_vm *vm);
+    /* Inside: the table that a vCPU of that space walks, or would if it saw to its requests; NULL when there is
+     * none yet. Where the tables do not translate guest-physical addresses the member is NULL. */
+    const pt_word_t *(*present_root)(const struct hv_vm *vm, unsigned space);
     /* Bytes of tables and what describes them. */
     uint64_t (*table_bytes)(const struct hv_vm *vm);
 };

@@ -109,6 +109,11 @@ void tdp_free_unlinked(struct hv_vm *vm)
     }
 }
 
+const pt_word_t *tdp_present_root(const struct hv_vm *vm, unsigned space)
+{
+    return tdp_root(tdp_of(vm), space);
+}
+
 uint64_t tdp_table_bytes(const struct hv_vm *vm)
 {
     return tdp_pool_bytes(&tdp_of(vm)->pool) + sizeof(struct tdp);

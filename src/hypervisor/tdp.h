@@ -118,6 +118,7 @@ void tdp_vcpu_finish(struct hv_vcpu *vcpu);
 int tdp_load_root(struct hv_vcpu *vcpu);
 bool tdp_unlink_roots(struct hv_vm *vm);
 void tdp_free_unlinked(struct hv_vm *vm);
+const pt_word_t *tdp_present_root(const struct hv_vm *vm, unsigned space);
 uint64_t tdp_table_bytes(const struct hv_vm *vm);
 
 #endif

@@ -80,6 +80,7 @@
         .write_protect = instance_write_protect,                                                                  \
         .recover = instance_recover,                                                                              \
         .collect = instance_collect,                                                                              \
+        .present_root = tdp_present_root,                                                                         \
         .table_bytes = tdp_table_bytes,                                                                           \
     };
 

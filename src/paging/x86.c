@@ -72,19 +72,57 @@ static enum x86_walk_end end_of(enum guest_walk_end end)
     return X86_WALK_UNREADABLE;
 }
 
-void x86_walk(const struct paging *paging, gva_t gva, x86_read_fn *read, void *opaque, struct x86_walk *ret)
+static void add_rights(const struct paging *paging, struct x86_walk *walk)
+{
+    unsigned rights = PT_RIGHTS_ALL;
+    for (unsigned i = 0; i < walk->count; i++) {
+        struct x86_walk_step *step = &walk->steps[i];
+        rights &= step->entry & X86_ENTRY_P ? guest_entry_rights(paging, step->entry, step->level) : 0;
+        step->rights = (uint8_t)rights;
+    }
+}
+
+static void add_verdict(const struct paging *paging, const struct pt_access *access, const struct guest_walk *walk,
+                        struct x86_walk *ret)
+{
+    if (ret->end == X86_WALK_MAPPED) {
+        ret->rights = walk->rights;
+        ret->key = walk->key;
+        ret->is_denied = paging_denies(paging, *access, walk->rights);
+        ret->is_key_denied = paging_key_denies(paging, *access, walk->rights, walk->key);
+    }
+    if (ret->end == X86_WALK_RESERVED_BIT) {
+        ret->reserved = walk->reserved;
+    }
+    if (ret->end == X86_WALK_UNREADABLE) {
+        ret->missing_level = walk->level;
+        ret->missing_at = walk->at;
+    }
+    if (walk->end != GUEST_WALK_MAPPED && walk->end != GUEST_WALK_NON_CANONICAL) {
+        ret->error_code = walk->error_code;
+    }
+}
+
+void x86_walk_for(const struct paging *paging, gva_t gva, const struct pt_access *access, x86_read_fn *read,
+                  void *opaque, struct x86_walk *ret)
 {
     static const struct guest_walk_ops ops = {.entry = look_entry, .step = look_step};
-    const struct pt_access access = {MV_ACCESS_READ, PT_SUPERVISOR};
     struct look look = {.paging = paging, .read = read, .read_opaque = opaque, .ret = ret};
-    struct guest_walk walk;
+    struct guest_walk walk = {0};
     *ret = (struct x86_walk){.gpa = mv_gpa(gva.raw)};
-    guest_walk(paging, gva, access, &ops, &look, 0, NULL, &walk);
+    guest_walk(paging, gva, *access, &ops, &look, 0, NULL, &walk);
     ret->end = end_of(walk.end);
+    add_rights(paging, ret);
+    add_verdict(paging, access, &walk, ret);
     if (ret->end == X86_WALK_MAPPED && paging->levels > 0) {
         ret->page_size_bytes = UINT64_C(1) << walk.page_shift;
         ret->gpa = walk.gpa;
     }
+}
+
+void x86_walk(const struct paging *paging, gva_t gva, x86_read_fn *read, void *opaque, struct x86_walk *ret)
+{
+    x86_walk_for(paging, gva, &(struct pt_access){MV_ACCESS_READ, PT_SUPERVISOR}, read, opaque, ret);
 }
 
 /* --- all leaves -------------------------------------------------------------------------------- */

@@ -42,6 +42,7 @@
 #define X86_LEVELS_MAX 5
 
 struct paging;
+struct pt_access;
 
 /* Read a table entry of 4 or 8 bytes. False when there is no memory at that address. */
 typedef bool x86_read_fn(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret);
@@ -59,6 +60,7 @@ struct x86_walk_step {
     unsigned index;
     gpa_t at;
     uint64_t entry;
+    uint8_t rights; /* PT_RIGHT_, ANDed from the root to here */
 };
 
 struct x86_walk {
@@ -67,13 +69,23 @@ struct x86_walk {
     struct x86_walk_step steps[X86_LEVELS_MAX];
     gpa_t gpa;                /* MAPPED */
     uint64_t page_size_bytes; /* MAPPED; 0 with paging off */
+    /* The verdict on the access. MAPPED: whether rights refuse it, and whether the protection key does. */
+    bool is_denied, is_key_denied;
+    uint8_t rights, key;    /* MAPPED */
+    uint64_t reserved;      /* RESERVED_BIT: which of the last entry's bits */
+    unsigned missing_level; /* UNREADABLE: of the entry that is nowhere, and where it would be */
+    gpa_t missing_at;
+    uint32_t error_code; /* of the #PF, if there is one */
 };
 
 /*
- * Translate one address, and list the entries on the way. Permissions are not judged: every access right there is
- * leads to the same page. PAE: for the PDPTEs to be listed, `paging` has to read them in memory
- * (paging_walk_pdptrs).
+ * Translate one address, and list the entries on the way. A verdict on the access changes nothing else: every
+ * access right there is leads to the same page. PAE: for the PDPTEs to be listed, `paging` has to read them in
+ * memory (paging_walk_pdptrs).
  */
+void x86_walk_for(const struct paging *paging, gva_t gva, const struct pt_access *access, x86_read_fn *read,
+                  void *opaque, struct x86_walk *ret);
+/* Without a verdict. */
 void x86_walk(const struct paging *paging, gva_t gva, x86_read_fn *read, void *opaque, struct x86_walk *ret);
 
 /* "PTE" and so on. Static. */

@@ -685,6 +685,18 @@ size_t slots_copy(struct slot_table *table, struct mv_slot *ret, size_t capacity
     return copying.count;
 }
 
+bool slots_find(struct slot_table *table, mv_gpa_t gpa, struct mv_slot *ret)
+{
+    uint64_t address = gpa.raw;
+    pthread_mutex_lock(&table->lock);
+    struct slot **found = tfind(&address, &table->tree, compare_address);
+    if (found) {
+        *ret = (*found)->is;
+    }
+    pthread_mutex_unlock(&table->lock);
+    return found != NULL;
+}
+
 bool slots_have(struct slot_table *table, struct mv_range range)
 {
     bool all = false;

@@ -73,7 +73,8 @@ void slots_sync(struct slot_table *table);
 
 /* Any thread. */
 size_t slots_copy(struct slot_table *table, struct mv_slot *ret, size_t capacity);
-bool slots_have(struct slot_table *table, struct mv_range range); /* all of it */
+bool slots_find(struct slot_table *table, mv_gpa_t gpa, struct mv_slot *ret); /* false: none has it */
+bool slots_have(struct slot_table *table, struct mv_range range);             /* all of it */
 struct slot_counts slots_counts(struct slot_table *table);
 
 /* How often pages that slots show were converted so far. Control lock held. */

@@ -92,6 +92,13 @@ def lazily_mapped_pages():
         equal(chain['page']['bytes'], (gva ^ KEY).to_bytes(8, 'little').hex())
         equal(chain['entries'][-1]['flags'], ['P', 'RW', 'US', 'A', 'D', 'NX'])
         equal(chain['page']['region'], 'ram')
+        equal(chain['entries'][0]['rights'], ['W', 'U', 'X'])
+        equal(chain['page']['rights'], ['W', 'U'])
+        equal([(step['region'], step['kind']) for step in chain['page']['way']],
+              [('system', 'container'), ('ram-below-4g', 'alias'), ('ram', 'ram')])
+        equal((chain['page']['slot'], chain['page']['nested'], chain['page']['readonly']), (0, None, False))
+        equal((chain['verdict']['rule'], chain['verdict']['access'], chain['verdict']['vector']),
+              ('none', 'read', None))
     equal([e['index'] for e in chains[0]['entries']], [128, 1, 3, 0])
     equal([e['index'] for e in chains[5]['entries']], [128, 1, 4, 0])
     gpas = [number(c['page']['gpa']) for c in chains]

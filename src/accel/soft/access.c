@@ -243,6 +243,8 @@ const struct accel_cpu_ops soft_cpu_ops = {
     .invlpg = invlpg,
     .invpcid = invpcid,
     .set_keys = set_keys,
+    .keys = soft_keys,
+    .look_nested = soft_look_nested,
     .counts = counts,
     .set_hooks = set_hooks,
 };

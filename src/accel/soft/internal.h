@@ -67,6 +67,9 @@ void soft_enter(struct accel_vcpu *vcpu); /* requests have been seen to */
 void soft_leave(struct accel_vcpu *vcpu);
 void soft_tell_fault(struct accel_vcpu *vcpu, const struct hw_fault *fault, struct mv_soft_outcome *outcome);
 
+/* "ept_violation" and so on. Static. */
+const char *soft_exit_name(enum pt_exit_reason reason);
+
 /* The page-modification log goes to the dirty log. By the vCPU's thread, inside, or while the vCPU is held. */
 void soft_drain_pml(void *vcpu);
 
@@ -78,6 +81,10 @@ enum mv_soft_end soft_emulate(struct accel_vcpu *vcpu, gva_t gva, struct pt_acce
                               struct mv_soft_outcome *outcome);
 /* Without setting A and D or judging rights. False: not mapped. */
 bool soft_look(struct accel_vcpu *vcpu, gva_t gva, gpa_t *ret);
+
+/* look.c. Not inside; nothing changes. */
+void soft_look_nested(struct accel_vcpu *vcpu, gpa_t gpa, enum mv_nested_use use, struct mv_nested *ret);
+void soft_keys(struct accel_vcpu *vcpu, uint32_t *ret_pkru, uint32_t *ret_pkrs);
 
 extern const struct accel_cpu_ops soft_cpu_ops;
 

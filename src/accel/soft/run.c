@@ -16,6 +16,11 @@ static const char *const exit_names[PT_EXIT_COUNT] = {
     [PT_EXIT_NO_MEMORY] = "no_memory",
 };
 
+const char *soft_exit_name(enum pt_exit_reason reason)
+{
+    return exit_names[reason];
+}
+
 /* --- Inside ----------------------------------------------------------------------------------------- */
 
 void soft_drain_pml(void *opaque)
@@ -101,7 +106,7 @@ static void count_exit(struct accel_vcpu *vcpu, const struct pt_exit *exit)
 {
     vcpu->exits[exit->reason]++;
     if (vcpu->has_hooks && vcpu->hooks.exit) {
-        vcpu->hooks.exit(vcpu->hooks.opaque, exit_names[exit->reason], exit->gpa, exit->code);
+        vcpu->hooks.exit(vcpu->hooks.opaque, soft_exit_name(exit->reason), exit->gpa, exit->code);
     }
 }
 

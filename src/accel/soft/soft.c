@@ -226,13 +226,13 @@ static int get_sregs(struct accel_vcpu *vcpu, struct kvm_sregs *ret)
     return 0;
 }
 
-/* As KVM: rights are not judged, and no bit is set. */
+/* As KVM: rights are not judged, and no bit is set. Nor are requests seen to: that could make a table. */
 static int translate(struct accel_vcpu *vcpu, struct kvm_translation *t)
 {
     gpa_t gpa = mv_gpa(UINT64_MAX);
-    soft_enter(vcpu);
+    rendezvous_enter(&vcpu->hv->inside);
     t->valid = soft_look(vcpu, mv_gva(t->linear_address), &gpa);
-    soft_leave(vcpu);
+    rendezvous_leave(&vcpu->hv->inside);
     t->physical_address = gpa.raw;
     t->writeable = 1;
     t->usermode = 0;
