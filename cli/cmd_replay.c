@@ -10,7 +10,7 @@
 #include "json.h"
 #include "message.h"
 #include "replay.h"
-#include "size.h"
+#include "replay_options.h"
 
 static const char help[] =
     "usage: memvirt replay [OPTION]... SOURCE\n"
@@ -127,24 +127,6 @@ static int parse_tlb(struct request *request, const char *arrays)
     return CLI_OK;
 }
 
-static int parse_page(const char *option, const char *text, const char **ret)
-{
-    if (strcmp(text, "4K") != 0 && strcmp(text, "2M") != 0 && strcmp(text, "1G") != 0) {
-        return usage_error("replay", "%s %s: not 4K, 2M or 1G", option, text);
-    }
-    *ret = text;
-    return CLI_OK;
-}
-
-static int parse_memory(struct request *request, const char *text)
-{
-    if (size_parse(text, &request->options.memory_bytes) != SIZE_OK ||
-        request->options.memory_bytes % (1ull << 30)) {
-        return usage_error("replay", "--memory %s: not a multiple of 1G, such as 64G", text);
-    }
-    return CLI_OK;
-}
-
 static int parse_form(struct request *request, const char *text)
 {
     static const char *const forms[] = {"text", "json", "csv"};
@@ -167,16 +149,12 @@ static int parse_option(struct request *request, int c, char **argv)
     case 'h': request->help = true; return CLI_OK;
     case OPTION_MMU: return parse_mmus(request, optarg);
     case OPTION_TLB: return parse_tlb(request, optarg);
-    case OPTION_HOST_PAGE: return parse_page("--host-page", optarg, &request->options.host_page);
-    case OPTION_GUEST_PAGE: return parse_page("--guest-page", optarg, &request->options.guest_page);
-    case OPTION_LEVELS:
-        if (strcmp(optarg, "4") != 0 && strcmp(optarg, "5") != 0) {
-            return usage_error("replay", "--levels %s: not 4 or 5", optarg);
-        }
-        request->options.levels = (unsigned)(optarg[0] - '0');
-        return CLI_OK;
+    case OPTION_HOST_PAGE: return replay_parse_page("replay", "--host-page", optarg, &request->options.host_page);
+    case OPTION_GUEST_PAGE:
+        return replay_parse_page("replay", "--guest-page", optarg, &request->options.guest_page);
+    case OPTION_LEVELS: return replay_parse_levels("replay", optarg, &request->options);
     case OPTION_WALK_CACHES: request->options.walk_caches = true; return CLI_OK;
-    case OPTION_MEMORY: return parse_memory(request, optarg);
+    case OPTION_MEMORY: return replay_parse_memory("replay", optarg, &request->options);
     case OPTION_COSTS: request->costs = optarg; return CLI_OK;
     case OPTION_FORMAT: return parse_form(request, optarg);
     default: return option_error("replay", c, argv);

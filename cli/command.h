@@ -30,6 +30,7 @@ extern const struct command command_run;
 extern const struct command command_check;
 extern const struct command command_mtree;
 extern const struct command command_replay;
+extern const struct command command_explain;
 extern const struct command command_trace;
 extern const struct command command_help;
 extern const struct command command_version;

@@ -8,6 +8,7 @@
 
 #include <memvirt/accel.h>
 
+struct explain_report;
 struct replay_report;
 struct report;
 
@@ -16,6 +17,7 @@ bool json_is_built_in(void);
 /* One object, on stdout. False: out of memory or no JSON in this build; stdout's own errors are output_finish()'s.
  */
 bool json_print_report(const struct report *report);
+bool json_print_explain(const struct explain_report *report);
 bool json_print_replay(const struct replay_report *report);
 bool json_print_check(const struct mv_accel_status *accels, size_t count);
 

@@ -13,6 +13,12 @@ bool json_print_report(const struct report *report)
     return false;
 }
 
+bool json_print_explain(const struct explain_report *report)
+{
+    (void)report;
+    return false;
+}
+
 bool json_print_replay(const struct replay_report *report)
 {
     (void)report;

@@ -8,8 +8,9 @@
 #include "output.h"
 
 const struct command *const commands[] = {
-    &command_run,   &command_mtree, &command_replay,  &command_trace,
-    &command_check, &command_help,  &command_version, NULL,
+    &command_run,     &command_mtree,   &command_replay,
+    &command_explain, &command_trace,   &command_check,
+    &command_help,    &command_version, NULL,
 };
 
 const struct command *command_find(const char *name)

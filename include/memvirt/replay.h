@@ -50,6 +50,10 @@ struct mv_replay_result {
 /** Any time between two feeds. */
 MV_API void mv_replay_result(const struct mv_replay *replay, struct mv_replay_result *ret);
 
+/** Go on in another process, as a SWITCH record would, but make none. Any time between two feeds.
+ * @return 0; -ENOENT ("no-process") */
+MV_API int mv_replay_switch(struct mv_replay *replay, uint64_t process, struct mv_error *err);
+
 /** For questions about its addresses: mv_explain() and its like. As long as the replay. */
 MV_API struct mv_vcpu *mv_replay_vcpu(struct mv_replay *replay);
 MV_API const char *mv_replay_mmu(const struct mv_replay *replay);

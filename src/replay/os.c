@@ -117,6 +117,11 @@ static void load(struct os *os)
     (void)loaded;
 }
 
+bool os_has_process(const struct os *os, uint64_t id)
+{
+    return *place_of(os, id) != NULL;
+}
+
 int os_switch(struct os *os, uint64_t id, struct mv_error *err)
 {
     struct os_process *p = *place_of(os, id);

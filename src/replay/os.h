@@ -62,6 +62,7 @@ void os_finish(struct os *os);
 /* A fault of the running process at a canonical address: repair it. */
 int os_fault(struct os *os, const struct mv_soft_fault *fault, struct mv_error *err);
 
+bool os_has_process(const struct os *os, uint64_t id);
 int os_switch(struct os *os, uint64_t id, struct mv_error *err);
 int os_fork(struct os *os, uint64_t id, struct mv_error *err);
 int os_exit(struct os *os, uint64_t id, struct mv_error *err);

@@ -310,6 +310,15 @@ void mv_replay_result(const struct mv_replay *r, struct mv_replay_result *ret)
     ret->soft.flushes -= r->base.flushes;
 }
 
+int mv_replay_switch(struct mv_replay *r, uint64_t process, struct mv_error *err)
+{
+    if (!os_has_process(&r->os, process)) {
+        return error_set(err, -ENOENT, "no-process", "replay", "replay: there is no process %llu",
+                         (unsigned long long)process);
+    }
+    return os_switch(&r->os, process, err);
+}
+
 struct mv_vcpu *mv_replay_vcpu(struct mv_replay *r)
 {
     return r->vcpu;

@@ -70,7 +70,7 @@ def sizes_mean_what_qemu_means():
         equal(slots[0]['size'] if slots[0]['gpa'] == 0 else None, wanted, size)
 
 
-test_help_of = ['run', 'mtree', 'replay', 'trace', 'check', 'help', 'version']
+test_help_of = ['run', 'mtree', 'replay', 'explain', 'trace', 'check', 'help', 'version']
 for command in test_help_of:
     def help_of(command):
         result = memvirt(command, '--help').expect(0)
