@@ -17,6 +17,15 @@ static const struct parameter address_parameters[] = {
     {0},
 };
 
+static const struct parameter explain_parameters[] = {
+    {.name = "write", .kind = PARAMETER_FLAG, .letter = 'w'},
+    {.name = "fetch", .kind = PARAMETER_FLAG, .letter = 'f'},
+    {.name = "user", .kind = PARAMETER_FLAG, .letter = 'u'},
+    {.name = "supervisor", .kind = PARAMETER_FLAG, .letter = 's'},
+    {.name = "address", .kind = PARAMETER_NUMBER},
+    {0},
+};
+
 static const struct parameter mtree_parameters[] = {
     {.name = "flat", .kind = PARAMETER_FLAG, .letter = 'f'},
     {.name = "dispatch", .kind = PARAMETER_FLAG, .letter = 'd'},
@@ -32,6 +41,14 @@ static const struct parameter help_parameters[] = {
 
 const struct command monitor_commands[] = {
     {.hmp = "cont|c", .qmp = "cont", .help = "let the VM go on", .run = state_cont},
+    {.hmp = "explain",
+     .qmp = "x-explain",
+     .usage = "[-w][-f][-u][-s] addr",
+     .help = "where a guest virtual address leads, and what becomes of a read (-w: a write; -f: a fetch) by the "
+             "current CPU (-u: by a user; -s: by a supervisor)",
+     .parameters = explain_parameters,
+     .run = explain_run,
+     .print = command_print_text},
     {.hmp = "gpa2hpa",
      .qmp = "x-gpa2hpa",
      .usage = "addr",

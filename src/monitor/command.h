@@ -84,6 +84,9 @@ struct value *state_version_value(void);
 command_run_fn memory_dump_virtual, memory_dump_physical, memory_gva2gpa, memory_gpa2hva, memory_gpa2hpa;
 command_print_fn memory_print_dump, memory_print_gva2gpa, memory_print_gpa2hva, memory_print_gpa2hpa;
 
+/* explain.c */
+command_run_fn explain_run;
+
 /* map.c */
 command_run_fn map_mtree, map_blocks, map_slots;
 command_print_fn map_print_blocks, map_print_slots;

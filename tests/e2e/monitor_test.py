@@ -426,6 +426,14 @@ def a_value_tree_for_programs():
               'Host virtual address for %#x (%s) is %s\r\n' % (gpa, hva['region'], hva['hva']))
         for slot in qmp('x-query-slots'):
             contains(hmp('info slots'), '%016x' % int(slot['gpa'], 16))
+        explained = qmp('x-explain', address=qmp('x-query-cpu-registers')['rip'], fetch=True)
+        equal(int(explained['page']['gpa'], 16), gpa)
+        equal((explained['verdict']['rule'], explained['end']), ('none', 'complete'))
+        equal(hmp('explain -f $rip').replace('\r', ''), explained['human-readable-text'])
+        contains(hmp('explain -u 0x800000000000'), '  the guest takes #GP')
+        equal(qmp('x-explain', address='0x800000000000', write=True)['verdict']['rule'], 'non-canonical')
+        qmp.refuses({'execute': 'x-explain', 'arguments': {'address': 0, 'write': True, 'fetch': True}},
+                    'GenericError', 'write and fetch cannot be both')
         text = qmp('x-query-ramblock')['human-readable-text']
         equal(hmp('info ramblock').replace('\r', ''), text)
         for block in qmp('x-query-blocks'):
