@@ -299,7 +299,7 @@ static inline struct mv_range hva_range(const struct rig *rig, uint64_t at_page,
 /* --- Every entry is one that spte.h describes, and the counters say what is there. */
 
 struct census {
-    uint64_t pages[4], tables, nx;
+    uint64_t pages[6], tables, nx;
 };
 
 static inline void count_table(const struct hv_vm *vm, const pt_word_t *table, unsigned level, struct census *c)
