@@ -260,6 +260,9 @@ TDP_INLINE enum tdp_end tdp_fault_leaf(const struct pt_format *f, struct hv_vcpu
             return TDP_SPURIOUS;
         }
         assert(pt_address(before) == pt_address(to)); /* or somebody forgot to zap */
+        if (!spte_is_host_writable(f, before) && fault->kind != MV_ACCESS_WRITE) {
+            to &= ~(f->writable | f->software_host_writable | f->software_mmu_writable);
+        }
         if (pt_is_present(f, before)) {
             to |= before & (f->readable | f->writable | f->executable | f->accessed | f->dirty);
         }

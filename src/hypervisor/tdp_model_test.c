@@ -96,7 +96,7 @@ static void check_world(struct world *w)
     for (uint64_t gfn = 0; gfn < GFNS; gfn++) {
         struct seen s = see(&w->rig, gfn);
         const struct slot *slot = slot_of(w, gfn);
-        const struct page *page = &w->pages[gfn];
+        struct page *page = &w->pages[gfn];
         bool has_leaf = s.is_present || spte_is_tracked(tdp_of(w->rig.vm)->format, s.entry);
         if ((has_leaf ? !page->may_map : page->is_mapped)) {
             printf("# step %u (%u), gfn %" PRIu64 ": entry %#" PRIx64 " at level %u\n", w->step, w->what, gfn,
@@ -105,6 +105,7 @@ static void check_world(struct world *w)
         assert_true(has_leaf || !page->is_mapped);
         assert_true(!has_leaf || page->may_map);
         if (!has_leaf) {
+            page->is_protected = false; /* the protection was the leaf's: the host's page is asked for again */
             continue;
         }
         assert_non_null(slot);
@@ -450,7 +451,7 @@ static void run(const struct hv_options *options, unsigned manual, unsigned step
 static void test_random(void **state)
 {
     (void)state;
-    unsigned steps = getenv("MEMVIRT_TEST_LONG") ? 4000 : 80;
+    unsigned steps = getenv("MEMVIRT_TEST_LONG") ? 800 : 80;
     const char *given = getenv("MEMVIRT_TEST_SEED");
     uint64_t start = given ? strtoull(given, NULL, 0) : 1;
     printf("# seed %" PRIu64 ", %u steps\n", start, steps);

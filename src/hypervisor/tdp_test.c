@@ -397,6 +397,12 @@ static void test_execute_only(void **state)
     assert_true(s.x && s.r && s.w);
     (void)touch(&rig, 4, MV_ACCESS_READ);
     assert_int_equal(touch(&rig, 4, MV_ACCESS_FETCH).exits, 0);
+    /* What the host protects a read does not make writable. */
+    (void)touch(&rig, 5, MV_ACCESS_FETCH);
+    hv_notifier_write_protect(rig.vm, hva_range(&rig, 5, 1));
+    assert_int_equal(touch(&rig, 5, MV_ACCESS_READ).exits, 1);
+    assert_false(see(&rig, 5).w);
+    assert_int_equal(touch(&rig, 5, MV_ACCESS_WRITE).exits, 1);
     check_tables(&rig);
     rig_close(&rig);
 }

@@ -327,7 +327,7 @@ static void run_all(const struct hv_options *options, bool manual)
         assert_int_equal(pthread_create(&threads[i], NULL, others[i], NULL), 0);
     }
     for (unsigned epoch = 0; epoch < EPOCHS; epoch++) {
-        await_rounds((epoch + 1) * (getenv("MEMVIRT_TEST_LONG") ? 1000 : 10));
+        await_rounds((epoch + 1) * (getenv("MEMVIRT_TEST_LONG") ? 200 : 10));
         atomic_fetch_add(&world.epoch, 1);
         pthread_barrier_wait(&world.barrier); /* no vCPU writes now */
         if (epoch + 1 == EPOCHS) {
