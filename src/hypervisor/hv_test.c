@@ -122,6 +122,29 @@ static void bytes_of_the_guest(void **state)
     hv_vm_destroy(vm);
 }
 
+/* A slot may be there and its memory not: with host address 0 one can tell without looking. */
+static void a_slot_at_host_address_0(void **state)
+{
+    (void)state;
+    for (unsigned mmu = HV_MMU_NATIVE; mmu <= HV_MMU_NPT; mmu++) {
+        struct hv_vm *vm = new_vm_of((struct hv_options){.mmu = (enum hv_mmu_kind)mmu, .access_dirty = true});
+        struct hv_vcpu *vcpu = new_vcpu(vm, 0);
+        assert_int_equal(set(vm, 0, 0, 512, 512 * 4, 0), 0);
+        assert_null(bytes_at(vcpu, 512 * PAGE, MV_ACCESS_READ));
+        if (mmu == HV_MMU_NATIVE) {
+            assert_int_equal(exit_at(vcpu, 512 * PAGE, MV_ACCESS_READ), HV_ERROR);
+            assert_int_equal(vcpu->error, -EFAULT);
+        } else {
+            struct hv_pre_fault range = {512 * PAGE, 3 * PAGE, 0};
+            assert_int_equal(hv_pre_fault(vcpu, &range), -EFAULT);
+            range.gpa = 1024 * PAGE;
+            assert_int_equal(hv_pre_fault(vcpu, &range), 0);
+        }
+        hv_vcpu_destroy(vcpu);
+        hv_vm_destroy(vm);
+    }
+}
+
 /* While a slot goes: no bytes, and try again. */
 static struct hv_vcpu *in_the_window;
 static bool saw_window;
@@ -228,6 +251,7 @@ int main(void)
         cmocka_unit_test(flushing),
         cmocka_unit_test(what_an_exit_becomes),
         cmocka_unit_test(bytes_of_the_guest),
+        cmocka_unit_test(a_slot_at_host_address_0),
         cmocka_unit_test(the_window_of_a_delete),
         cmocka_unit_test(pre_fault_refuses),
         cmocka_unit_test(pre_fault_goes_forward),

@@ -7,6 +7,8 @@
  * So is the dirty log kept: the bus marks a page when it is asked for it in order to write. The TLB keeps the
  * answer, and asks again after the harvest's flush.
  */
+#include <errno.h>
+
 #include "hypervisor/hv.h"
 #include "hypervisor/mmu_ops.h"
 
@@ -51,6 +53,10 @@ static enum hv_answer handle(struct hv_vcpu *vcpu, const struct pt_exit *exit)
     }
     if (slot->flags & HV_SLOT_INVALID) {
         return HV_RETRY;
+    }
+    if (hv_slot_hva(slot, gfn).raw == 0) { /* as if nothing were mapped there, which is so but for odd hosts */
+        vcpu->error = -EFAULT;
+        return HV_ERROR;
     }
     bool is_refused = exit->access.kind == MV_ACCESS_WRITE && (slot->flags & KVM_MEM_READONLY);
     return is_refused ? HV_EMULATE : HV_RETRY;

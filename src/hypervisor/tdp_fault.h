@@ -418,6 +418,10 @@ TDP_INLINE enum tdp_end tdp_fault_slow(const struct pt_format *f, struct hv_vcpu
     if (fault->level == 0) {
         return TDP_RETRY;
     }
+    /* A slot may begin at host address 0, where nothing is; and a leaf without an address would be none. */
+    if (hv_slot_hva(fault->slot, fault->gfn).raw < pt_level_bytes(fault->level)) {
+        return TDP_BAD_HOST_PAGE;
+    }
     if (fault->kind == MV_ACCESS_FETCH && fault->level > 1 && vcpu->vm->options.nx_huge_pages) {
         fault->level_without_nx = fault->level;
         fault->level = 1;
