@@ -8,18 +8,21 @@
  *
  * A VM is made by mv_vm_create() with the accelerator "soft", or "soft,PROPERTY=VALUE,...":
  *
- * | property | values | default | what |
- * |---|---|---|---|
- * | mmu | native, ept, npt | ept | the second dimension |
- * | host-page | 4K, 2M, 1G | 1G | largest page of the hypervisor's tables |
- * | levels | 4, 5 | 4 | of its tables |
- * | tlb | off, or L1=64x4[:L2=1536x12][:L1-2M=..][:L1-1G=..][:L2-1G=..] | off | entries x ways; off: a cache that
- * counts nothing | | walk-caches | on, off | off | paging-structure caches | | nested-tlb | on, off | off | caches
- * of the second dimension | | log-by | write-protection, dirty-bit, pml | dirty-bit | how writes to logged pages
- * are noticed | | access-dirty | on, off | on | A and D bits in the hypervisor's tables | | eager-split | on, off
- * | on | split large pages when logging begins | | nx-huge-pages | on, off | off | large pages are not executable
- * | | populate | on, off | on | make host pages present before they are mapped | | address-bits | 36 to 52 | 48 |
- * MAXPHYADDR of the guest |
+ * - mmu=native, ept (default), npt: the second dimension
+ * - host-page=4K, 2M, 1G (default): largest page of the hypervisor's tables
+ * - levels=4 (default), 5: of its tables
+ * - tlb=off (default), or L1=64x4 and, each behind a colon, L2=1536x12, L1-2M=, L1-1G=, L2-1G=: entries x ways;
+ * off is a cache that counts nothing
+ * - walk-caches=on, off (default): paging-structure caches
+ * - nested-tlb=on, off (default): a cache of the second dimension
+ * - log-by=write-protection, dirty-bit, pml: how writes to logged pages are noticed; dirty-bit where there are
+ * such
+ * - access-dirty=on (default), off: A and D bits in the hypervisor's tables
+ * - eager-split=on, off (default): split large pages when logging begins
+ * - nx-huge-pages=on, off (default): large pages are not executable
+ * - populate=on, off (default): ask the host for a page before it is mapped, by a system call; what it cannot give
+ * is a HOST_ERROR then, and not a signal
+ * - address-bits=36 to 52 (default 48): MAXPHYADDR of the guest
  *
  * Threads: calls with the same vCPU come one at a time, from any thread; with different vCPUs at the same time.
  * The tree may be edited meanwhile. Not from a listener.
@@ -97,6 +100,96 @@ MV_API enum mv_soft_end mv_soft_write(struct mv_vcpu *vcpu, mv_gva_t gva, const 
                                       enum mv_soft_mode mode, struct mv_soft_outcome *outcome);
 MV_API enum mv_soft_end mv_soft_fetch(struct mv_vcpu *vcpu, mv_gva_t gva, void *ret_bytes, size_t size,
                                       struct mv_soft_outcome *outcome);
+
+/**
+ * A window on a vCPU: what the two functions below it need to do an access without a call, when its page was
+ * reached a moment ago. Its members are not for anybody else. Good as long as the vCPU; for the vCPU's own thread.
+ */
+struct mv_soft_line {
+    uint64_t page[3]; /* by enum mv_access */
+    uint64_t addend;
+};
+#define MV_SOFT_LINES 1024u
+struct mv_soft_window {
+    struct mv_vcpu *vcpu;
+    const struct mv_soft_line *const *lines; /* of the mode that the vCPU is in */
+    const unsigned *pending;
+    uint32_t *inside; /* and, behind it, whether somebody waits for us */
+    bool fences;
+};
+
+/** With tlb=off, which has such pages; else every access is a call. @return 0 or -ENOTSUP */
+MV_API int mv_soft_window_open(struct mv_vcpu *vcpu, struct mv_soft_window *ret);
+
+/** The byte of `gva` if it and the `size - 1` behind it are in a page that was reached; the caller then leaves. */
+static inline void *mv_soft_window_enter(const struct mv_soft_window *w, mv_gva_t gva, size_t size,
+                                         enum mv_access kind)
+{
+    const struct mv_soft_line *line = &(*w->lines)[(gva.raw >> 12) & (MV_SOFT_LINES - 1)];
+    __atomic_store_n(w->inside, 1, __ATOMIC_RELAXED);
+    if (__builtin_expect(w->fences, 0)) {
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    }
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    unsigned others =
+        __atomic_load_n(w->pending, __ATOMIC_RELAXED) | __atomic_load_n(w->inside + 1, __ATOMIC_RELAXED);
+    if (__builtin_expect(line->page[kind] == ((gva.raw + (size - 1)) & ~UINT64_C(0xfff)) && others == 0, 1)) {
+        return (void *)(uintptr_t)(gva.raw + line->addend);
+    }
+    return NULL;
+}
+
+static inline void mv_soft_window_leave(const struct mv_soft_window *w)
+{
+    __atomic_store_n(w->inside, 0, __ATOMIC_RELEASE);
+}
+
+/** mv_soft_read() and mv_soft_write() of explicit accesses; quick where `size` is a constant. */
+static inline enum mv_soft_end mv_soft_window_read(const struct mv_soft_window *w, mv_gva_t gva, void *ret_bytes,
+                                                   size_t size, struct mv_soft_outcome *outcome)
+{
+    const void *host = mv_soft_window_enter(w, gva, size, MV_ACCESS_READ);
+    if (__builtin_expect(host != NULL, 1)) {
+        __builtin_memcpy(ret_bytes, host, size);
+        mv_soft_window_leave(w);
+        return MV_SOFT_DONE;
+    }
+    mv_soft_window_leave(w);
+    return mv_soft_read(w->vcpu, gva, ret_bytes, size, MV_SOFT_EXPLICIT, outcome);
+}
+
+/** The same for 8 bytes, whose value stays in a register. */
+static inline enum mv_soft_end mv_soft_window_read64(const struct mv_soft_window *w, mv_gva_t gva, uint64_t *ret,
+                                                     struct mv_soft_outcome *outcome)
+{
+    const void *host = mv_soft_window_enter(w, gva, sizeof *ret, MV_ACCESS_READ);
+    if (__builtin_expect(host != NULL, 1)) {
+        __builtin_memcpy(ret, host, sizeof *ret);
+        mv_soft_window_leave(w);
+        return MV_SOFT_DONE;
+    }
+    mv_soft_window_leave(w);
+    uint64_t value;
+    enum mv_soft_end end = mv_soft_read(w->vcpu, gva, &value, sizeof value, MV_SOFT_EXPLICIT, outcome);
+    if (end == MV_SOFT_DONE) {
+        *ret = value;
+    }
+    return end;
+}
+
+static inline enum mv_soft_end mv_soft_window_write(const struct mv_soft_window *w, mv_gva_t gva,
+                                                    const void *bytes, size_t size,
+                                                    struct mv_soft_outcome *outcome)
+{
+    void *host = mv_soft_window_enter(w, gva, size, MV_ACCESS_WRITE);
+    if (__builtin_expect(host != NULL, 1)) {
+        __builtin_memcpy(host, bytes, size);
+        mv_soft_window_leave(w);
+        return MV_SOFT_DONE;
+    }
+    mv_soft_window_leave(w);
+    return mv_soft_write(w->vcpu, gva, bytes, size, MV_SOFT_EXPLICIT, outcome);
+}
 
 /** Where a byte is. */
 struct mv_soft_place {

@@ -34,6 +34,7 @@ struct accel_cpu_ops {
     void (*keys)(struct accel_vcpu *vcpu, uint32_t *ret_pkru, uint32_t *ret_pkrs);
     /* Changes nothing. `ret->end` is MV_NESTED_NONE where there is no second dimension. */
     void (*look_nested)(struct accel_vcpu *vcpu, mv_gpa_t gpa, enum mv_nested_use use, struct mv_nested *ret);
+    void (*window)(struct accel_vcpu *vcpu, struct mv_soft_window *ret); /* all but `vcpu` */
     void (*counts)(struct accel_vcpu *vcpu, struct mv_soft_counts *ret);
     void (*set_hooks)(struct accel_vcpu *vcpu, const struct mv_soft_hooks *hooks);
 };

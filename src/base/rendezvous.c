@@ -55,19 +55,29 @@ static void pause_a_little(unsigned tries)
 static bool wait_for(const struct rendezvous_member *member)
 {
     uint64_t turn = __atomic_load_n(&member->turn, __ATOMIC_ACQUIRE);
-    if ((turn & 1) == 0) {
+    if (!__atomic_load_n(&member->inside, __ATOMIC_ACQUIRE)) {
         return false;
     }
-    for (unsigned tries = 0; __atomic_load_n(&member->turn, __ATOMIC_ACQUIRE) == turn; tries++) {
+    for (unsigned tries = 0; __atomic_load_n(&member->inside, __ATOMIC_ACQUIRE) &&
+                             __atomic_load_n(&member->turn, __ATOMIC_ACQUIRE) == turn;
+         tries++) {
         pause_a_little(tries);
     }
     return true;
+}
+
+static void ask_attention(struct rendezvous *r, bool on)
+{
+    for (struct rendezvous_member *m = r->members; m; m = m->next) {
+        __atomic_store_n(&m->attention, on, __ATOMIC_RELAXED);
+    }
 }
 
 bool rendezvous_wait(struct rendezvous *r)
 {
     bool waited = false;
     pthread_mutex_lock(&r->lock);
+    ask_attention(r, true);
     if (r->has_barrier) {
         os_barrier();
     } else {
@@ -76,6 +86,7 @@ bool rendezvous_wait(struct rendezvous *r)
     for (const struct rendezvous_member *m = r->members; m; m = m->next) {
         waited |= wait_for(m);
     }
+    ask_attention(r, false);
     pthread_mutex_unlock(&r->lock);
     return waited;
 }

@@ -5,10 +5,15 @@
  * unreachable first and then calls rendezvous_wait: when that returns, each member that was inside has left at
  * least once, so nobody holds what was taken away.
  *
- * The argument (Dekker's): the member writes `turn` and reads what is published; the waiter publishes, and reads
- * `turn`. One of them must see the other. The fence between the member's write and reads is the waiter's to pay
+ * The argument (Dekker's): the member writes `inside` and reads what is published; the waiter publishes, and reads
+ * `inside`. One of them must see the other. The fence between the member's write and reads is the waiter's to pay
  * for: membarrier(2) makes every thread of the process execute one. Where the host has no membarrier, members
  * fence themselves.
+ *
+ * A member that comes and goes without a pause could be inside whenever the waiter looks. So each entry counts
+ * `turn` up, before the fence: another turn than the one that the waiter found is a later stay. Who enters without
+ * counting (a window, <memvirt/soft.h>) looks at `attention`, which is set while somebody waits, and then counts
+ * like all others.
  *
  * Entering does not nest, and who is inside must neither wait for a rendezvous nor block on who does.
  */
@@ -22,8 +27,10 @@
 
 /* One cache line of its own, written by its thread alone. */
 struct rendezvous_member {
-    _Alignas(64) uint64_t turn; /* odd: inside */
-    bool fences;                /* there is no membarrier */
+    _Alignas(64) uint32_t inside; /* 1: it is */
+    uint32_t attention;           /* written by who waits */
+    uint64_t turn;
+    bool fences; /* there is no membarrier */
     uint64_t fence;
     struct rendezvous_member *next;
 };
@@ -52,9 +59,10 @@ static inline void rendezvous_fence(uint64_t *own)
 
 static inline void rendezvous_enter(struct rendezvous_member *m)
 {
-    uint64_t turn = __atomic_load_n(&m->turn, __ATOMIC_RELAXED);
-    assert((turn & 1) == 0);
-    __atomic_store_n(&m->turn, turn + 1, __ATOMIC_RELAXED);
+    assert(!__atomic_load_n(&m->inside, __ATOMIC_RELAXED));
+    __atomic_store_n(&m->inside, 1, __ATOMIC_RELAXED);
+    /* Release: the stay before is over for who sees this turn. */
+    __atomic_store_n(&m->turn, __atomic_load_n(&m->turn, __ATOMIC_RELAXED) + 1, __ATOMIC_RELEASE);
     if (__builtin_expect(m->fences, 0)) {
         rendezvous_fence(&m->fence);
     }
@@ -64,12 +72,12 @@ static inline void rendezvous_enter(struct rendezvous_member *m)
 static inline void rendezvous_leave(struct rendezvous_member *m)
 {
     /* Release: what was read inside was read before; pairs with the waiter's acquire. */
-    __atomic_store_n(&m->turn, __atomic_load_n(&m->turn, __ATOMIC_RELAXED) + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&m->inside, 0, __ATOMIC_RELEASE);
 }
 
 static inline bool rendezvous_is_inside(const struct rendezvous_member *m)
 {
-    return __atomic_load_n(&m->turn, __ATOMIC_RELAXED) & 1;
+    return __atomic_load_n(&m->inside, __ATOMIC_RELAXED);
 }
 
 #endif

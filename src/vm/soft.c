@@ -59,6 +59,16 @@ enum mv_soft_end mv_soft_fetch(struct mv_vcpu *vcpu, mv_gva_t gva, void *ret_byt
                         outcome);
 }
 
+int mv_soft_window_open(struct mv_vcpu *vcpu, struct mv_soft_window *ret)
+{
+    if (!ops_of(vcpu)) {
+        return -ENOTSUP;
+    }
+    ops_of(vcpu)->window(vcpu->accel, ret);
+    ret->vcpu = vcpu;
+    return 0;
+}
+
 enum mv_soft_end mv_soft_touch(struct mv_vcpu *vcpu, mv_gva_t gva, enum mv_access kind, struct mv_soft_place *ret,
                                struct mv_soft_outcome *outcome)
 {

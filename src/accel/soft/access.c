@@ -158,6 +158,23 @@ static void set_keys(struct accel_vcpu *vcpu, uint32_t pkru, uint32_t pkrs)
     hw_mmu_set_keys(vcpu->hw, pkru, pkrs);
 }
 
+/* --- Windows: what soft.h does inline ----------------------------------------------------------------- */
+
+_Static_assert(MV_SOFT_LINES == FRONT_ENTRIES && sizeof(struct mv_soft_line) == sizeof(struct front_entry) &&
+                   offsetof(struct mv_soft_line, addend) == offsetof(struct front_entry, addend),
+               "a line of a window is an entry of the front");
+_Static_assert(offsetof(struct rendezvous_member, attention) == offsetof(struct rendezvous_member, inside) + 4,
+               "a window looks behind `inside`");
+_Static_assert(sizeof(atomic_uint) == sizeof(unsigned), "a window reads it as unsigned");
+
+static void window(struct accel_vcpu *vcpu, struct mv_soft_window *ret)
+{
+    *ret = (struct mv_soft_window){.lines = &vcpu->lines,
+                                   .pending = (const unsigned *)&vcpu->hv->requests.pending,
+                                   .inside = &vcpu->hv->inside.inside,
+                                   .fences = vcpu->hv->inside.fences};
+}
+
 /* --- Looking ---------------------------------------------------------------------------------------- */
 
 static void count_tables(struct accel_vcpu *vcpu, struct mv_soft_counts *ret)
@@ -245,6 +262,7 @@ const struct accel_cpu_ops soft_cpu_ops = {
     .set_keys = set_keys,
     .keys = soft_keys,
     .look_nested = soft_look_nested,
+    .window = window,
     .counts = counts,
     .set_hooks = set_hooks,
 };

@@ -30,8 +30,9 @@ struct accel_vcpu {
     struct hw_mmu *hw;
     struct kvm_regs regs;
     struct kvm_sregs sregs;
-    enum pt_who who;          /* of explicit data accesses and fetches: from SS.DPL and RFLAGS.AC */
-    enum pt_who who_implicit; /* of the processor's own */
+    enum pt_who who;                  /* of explicit data accesses and fetches: from SS.DPL and RFLAGS.AC */
+    enum pt_who who_implicit;         /* of the processor's own */
+    const struct mv_soft_line *lines; /* of `who`, for windows */
     struct mv_soft_hooks hooks;
     bool has_hooks;
     struct hw_hooks hw_hooks;

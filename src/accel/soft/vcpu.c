@@ -26,6 +26,7 @@ static void judge_privilege(struct accel_vcpu *vcpu)
     } else {
         vcpu->who = vcpu->regs.rflags & RFLAGS_AC ? PT_SUPERVISOR_AC : PT_SUPERVISOR;
     }
+    vcpu->lines = (const struct mv_soft_line *)(const void *)hw_mmu_front(vcpu->hw)->entry[vcpu->who];
 }
 
 int soft_set_regs(struct accel_vcpu *vcpu, const struct kvm_regs *regs)
