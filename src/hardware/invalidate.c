@@ -29,7 +29,7 @@ static void drop_contexts(struct hw_mmu *mmu, uint64_t mask, uint64_t context)
 {
     front_empty(&mmu->front);
     tlb_drop_contexts(&mmu->tlb, mask, context);
-    walk_cache_drop_contexts(&mmu->walk_cache, mask & ~CONTEXT_GLOBAL, context);
+    walk_cache_drop_contexts(&mmu->walk_cache, mask, context); /* none of these is global */
 }
 
 static uint64_t vpid_of(uint16_t vpid)

@@ -368,6 +368,30 @@ static void test_a_fault_from_a_walk_cache_is_checked(void **state)
     assert_int_equal(hw_mmu_counters(rig.mmu)->walk_cache_hits, 2);
 }
 
+/* Another processor links another table and changes the entry: the walk goes on at the root, and finds that table.
+ */
+static void change_tables(struct rig *r)
+{
+    uint64_t table = rig_new_table(r);
+    memcpy(r->memory + table + 8, &(uint64_t){0x7000 | RIG_ALL}, 8);
+    *(uint64_t *)rig_guest_entry(r, GVA + 4096, 1, RIG_ALL) ^= UINT64_C(1) << 9;
+    *(uint64_t *)rig_guest_entry(r, GVA, 2, RIG_ALL) = table | RIG_ALL;
+}
+
+static void test_a_walk_from_a_cache_that_begins_anew(void **state)
+{
+    (void)state;
+    struct hw_options options = options_of(HW_NATIVE);
+    options.has_walk_caches = true;
+    options.pd = (struct hw_tlb_geometry){32, 4};
+    start_with(&options);
+    rig_map(&rig, GVA + 4096, 0x6000, 1, RIG_ALL);
+    check_done(GVA, R, 0x5000);
+    rig.on_write = change_tables;
+    check_done(GVA + 4096, R, 0x7000);
+    assert_int_equal(hw_mmu_counters(rig.mmu)->walk_cache_hits, 1);
+}
+
 /* A page fault over shadow tables is the hypervisor's, an address that is none is the guest's. */
 static void test_shadow(void **state)
 {
@@ -488,6 +512,7 @@ int main(void)
         cmocka_unit_test_teardown(test_4m_pages, finish),
         cmocka_unit_test_teardown(test_the_front_when_nobody_counts, finish),
         cmocka_unit_test_teardown(test_a_fault_from_a_walk_cache_is_checked, finish),
+        cmocka_unit_test_teardown(test_a_walk_from_a_cache_that_begins_anew, finish),
         cmocka_unit_test_teardown(test_shadow, finish),
         cmocka_unit_test_teardown(test_hooks, finish),
         cmocka_unit_test(test_geometry_is_checked),

@@ -33,13 +33,19 @@ struct rig {
     pt_word_t *nested_root;
     uint8_t *nested_pages;
     unsigned nested_used;
-    bool is_read_only; /* bus: nothing may be written */
+    bool is_read_only;                 /* bus: nothing may be written */
+    void (*on_write)(struct rig *rig); /* bus: called once, before somebody writes */
 };
 
 static inline void *rig_bus(void *opaque, gpa_t gpa, enum mv_access kind, unsigned *ret_shift)
 {
     struct rig *rig = opaque;
     *ret_shift = 30;
+    if (kind == MV_ACCESS_WRITE && rig->on_write) {
+        void (*on_write)(struct rig *) = rig->on_write;
+        rig->on_write = NULL;
+        on_write(rig);
+    }
     return gpa.raw < RIG_BYTES && !(rig->is_read_only && kind == MV_ACCESS_WRITE) ? rig->memory + gpa.raw : NULL;
 }
 
