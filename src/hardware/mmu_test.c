@@ -120,14 +120,19 @@ static void test_two_levels(void **state)
 static void test_an_exit_drops_the_page(void **state)
 {
     (void)state;
-    start(HW_EPT);
-    uint64_t *leaf = rig_nested_entry(&rig, 0x5000, 1), good = *leaf;
-    *leaf = good & ~EPT_W;
-    check_done(GVA, R, 0x5000);
-    *leaf = 0;
-    check_done(GVA, R, 0x5000); /* stale */
-    assert_int_equal(rig_access(&rig, GVA, W, PT_USER).end, HW_EXIT);
-    assert_int_equal(rig_access(&rig, GVA, R, PT_USER).end, HW_EXIT);
+    for (unsigned model = 0; model < 2; model++) {
+        struct hw_options options = options_of(HW_EPT);
+        options.model_tlb = model;
+        start_with(&options);
+        uint64_t *leaf = rig_nested_entry(&rig, 0x5000, 1);
+        *leaf &= ~EPT_W;
+        check_done(GVA, R, 0x5000);
+        *leaf = 0;
+        check_done(GVA, R, 0x5000); /* stale */
+        assert_int_equal(rig_access(&rig, GVA, W, PT_USER).end, HW_EXIT);
+        assert_int_equal(rig_access(&rig, GVA, R, PT_USER).end, HW_EXIT);
+        rig_finish(&rig);
+    }
 }
 
 /* The first write walks again, to set D; later ones do not. */
@@ -319,6 +324,10 @@ static void test_the_front_when_nobody_counts(void **state)
     assert_null(front_find(front, GVA, 8, R, PT_USER));
     check_done(GVA + 16, R, 0x5010);
     assert_ptr_equal(front_find(front, GVA + 8, 8, R, PT_USER), rig.memory + 0x5008);
+    assert_null(front_find(front, GVA, 8, R, PT_SUPERVISOR));
+    assert_int_equal(rig_access(&rig, GVA, X, PT_SUPERVISOR).end, HW_DONE);
+    assert_non_null(front_find(front, GVA, 8, X, PT_SUPERVISOR));
+    assert_null(front_find(front, GVA, 8, X, PT_USER));
     assert_null(front_find(front, GVA, 8, W, PT_USER)); /* D is not set */
     uint64_t before = walks();
     check_done(GVA + 20, R, 0x5014);
@@ -398,7 +407,9 @@ static void test_shadow(void **state)
     (void)state;
     struct hw_options options = options_of(HW_SHADOW);
     rig_init(&rig, &options, 4);
-    rig_load(&rig);
+    struct paging_regs regs = rig_regs(&rig);
+    regs.cr0 &= ~X86_CR0_WP;
+    hw_mmu_set_regs(rig.mmu, &regs);
     struct hw_result result = rig_access(&rig, GVA, W, PT_USER);
     assert_int_equal(result.end, HW_EXIT);
     assert_int_equal(result.exit.reason, PT_EXIT_PAGE_FAULT);
@@ -500,7 +511,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_hit_does_not_walk),
         cmocka_unit_test_teardown(test_two_levels, finish),
-        cmocka_unit_test_teardown(test_an_exit_drops_the_page, finish),
+        cmocka_unit_test(test_an_exit_drops_the_page),
         cmocka_unit_test(test_the_first_write_sets_d),
         cmocka_unit_test_teardown(test_native_write_asks_the_bus, finish),
         cmocka_unit_test_teardown(test_native_tables_may_be_read_only, finish),

@@ -321,6 +321,60 @@ static void test_walk_cache_of_a_read_only_table(void **state)
                      EPT_QUAL_HAS_GVA | EPT_QUAL_READ | EPT_QUAL_WRITE | EPT_QUAL_READABLE | EPT_QUAL_EXECUTABLE);
 }
 
+/* A cache says that a table may not be written, the tables that it may: no exit comes of what is stale. */
+static void test_a_table_becomes_writable(void **state)
+{
+    (void)state;
+    for (unsigned with_nested_tlb = 0; with_nested_tlb < 2; with_nested_tlb++) {
+        struct hw_options options = rig_default_options(HW_EPT);
+        options.ept.access_dirty = false;
+        options.model_tlb = true;
+        options.has_walk_caches = !with_nested_tlb;
+        options.pd = (struct hw_tlb_geometry){32, 4};
+        options.has_nested_tlb = with_nested_tlb;
+        options.nested = (struct hw_tlb_geometry){16, 4};
+        start_with(&options);
+        rig_map(&rig, GVA + 4096, 4096, 1, RIG_ALL);
+        check_done(R);
+        uint64_t table = RIG_TABLES + 3 * 4096;
+        *rig_nested_entry(&rig, table, 1) &= ~EPT_W;
+        hw_mmu_flush_all(rig.mmu);
+        check_done(R);
+        *rig_nested_entry(&rig, table, 1) |= EPT_W;
+        assert_int_equal(rig_access(&rig, GVA + 4096, R, PT_USER).end, HW_DONE);
+        rig_finish(&rig);
+    }
+}
+
+/* Another processor moves the page between the reading of its entry and the setting of A. */
+static void move_page(void *opaque, bool nested, unsigned level, uint64_t at, uint64_t entry)
+{
+    (void)entry;
+    if (nested && level == 1 && at == (uint64_t)(uintptr_t)leaf) {
+        unsigned *moves = opaque;
+        if ((*moves)++ == 0) {
+            *leaf += 0x3000;
+        }
+    }
+}
+
+static void test_an_entry_that_changes(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned moves = 0;
+        const struct hw_hooks hooks = {.opaque = &moves, .step = move_page};
+        start(i == 0 ? HW_EPT : HW_NPT);
+        hw_mmu_set_hooks(rig.mmu, &hooks);
+        struct hw_result result = rig_access(&rig, GVA + 8, W, PT_USER);
+        assert_int_equal(result.end, HW_DONE);
+        assert_ptr_equal(result.host, rig.memory + 0x3008);
+        assert_int_equal(pt_address(*leaf), (uint64_t)(uintptr_t)rig.memory + 0x3000);
+        assert_int_equal(moves, 2); /* it was read twice */
+        rig_finish(&rig);
+    }
+}
+
 /* Guest-physical, without a walk. */
 static void test_physical(void **state)
 {
@@ -364,6 +418,8 @@ int main(void)
         cmocka_unit_test_teardown(test_nested_tlb_needs_rights, finish),
         cmocka_unit_test_teardown(test_nested_tlb_needs_d, finish),
         cmocka_unit_test_teardown(test_walk_cache_of_a_read_only_table, finish),
+        cmocka_unit_test(test_a_table_becomes_writable),
+        cmocka_unit_test(test_an_entry_that_changes),
         cmocka_unit_test_teardown(test_physical, finish),
     };
     return cmocka_run_group_tests_name("nested", tests, NULL, NULL);
