@@ -20,6 +20,7 @@
  * - access-dirty=on (default), off: A and D bits in the hypervisor's tables
  * - eager-split=on, off (default): split large pages when logging begins
  * - nx-huge-pages=on, off (default): large pages are not executable
+ * - execute-only=on, off (default): what is only fetched is mapped for that alone; of EPT
  * - populate=on, off (default): ask the host for a page before it is mapped, by a system call; what it cannot give
  * is a HOST_ERROR then, and not a signal
  * - address-bits=36 to 52 (default 48): MAXPHYADDR of the guest

@@ -24,6 +24,7 @@ static const char *const schemes[] = {
     "soft,mmu=ept,host-page=4K,tlb=L1=64x4:L2=1536x12",
     "soft,mmu=npt,walk-caches=on,nested-tlb=on,tlb=L1=64x4:L2=1536x12",
     "soft,mmu=ept,access-dirty=off",
+    "soft,mmu=ept,execute-only=on,nx-huge-pages=on",
     "soft,mmu=ept,levels=5,address-bits=52",
 };
 #define SCHEMES (sizeof schemes / sizeof schemes[0])
@@ -547,6 +548,7 @@ static void bad_properties_are_named(void **state)
         "soft,address-bits=49",
         "soft,mmu=npt,log-by=pml",
         "soft,mmu=npt,access-dirty=off",
+        "soft,mmu=npt,execute-only=on",
         "soft,walk-caches=perhaps",
         "kvm,mmu=ept",
     };

@@ -169,6 +169,11 @@ static bool set_nx_huge_pages(struct soft_options *o, struct word w)
     return read_switch(w, &o->hv.nx_huge_pages);
 }
 
+static bool set_execute_only(struct soft_options *o, struct word w)
+{
+    return read_switch(w, &o->hv.execute_only);
+}
+
 static bool set_populate(struct soft_options *o, struct word w)
 {
     return read_switch(w, &o->hv.populate);
@@ -199,6 +204,7 @@ static const struct property {
     {"access-dirty", set_access_dirty, "on or off"},
     {"eager-split", set_eager_split, "on or off"},
     {"nx-huge-pages", set_nx_huge_pages, "on or off"},
+    {"execute-only", set_execute_only, "on or off"},
     {"populate", set_populate, "on or off"},
     {"address-bits", set_address_bits, "a number from 36 to 52"},
 };
@@ -251,6 +257,9 @@ static int check_together(const struct soft_options *o, struct mv_error *err)
         return error_set(err, -EINVAL, "bad-property", "soft",
                          "accelerator soft: log-by=pml needs mmu=ept and access-dirty=on");
     }
+    if (o->hv.execute_only && o->hv.mmu != HV_MMU_EPT) {
+        return error_set(err, -EINVAL, "bad-property", "soft", "accelerator soft: execute-only=on needs mmu=ept");
+    }
     if (o->hv.mmu == HV_MMU_NPT && !o->hv.access_dirty) {
         return error_set(err, -EINVAL, "bad-property", "soft",
                          "accelerator soft: access-dirty=off needs mmu=ept: NPT always has A and D bits");
@@ -278,10 +287,7 @@ int soft_options_parse(const char *text, struct soft_options *ret, struct mv_err
     if (!has_dirty_bits && ret->hv.log_by == HV_LOG_BY_DIRTY_BIT) {
         ret->hv.log_by = HV_LOG_BY_WRITE_PROTECTION;
     }
-    ret->hv.execute_only = ret->hv.mmu == HV_MMU_EPT;
-    ret->hw.ept = (struct ept_caps){.address_bits = 52,
-                                    .execute_only = ret->hv.execute_only,
-                                    .large_1g = true,
-                                    .access_dirty = ret->hv.access_dirty};
+    ret->hw.ept = (struct ept_caps){
+        .address_bits = 52, .execute_only = true, .large_1g = true, .access_dirty = ret->hv.access_dirty};
     return check_together(ret, err);
 }
