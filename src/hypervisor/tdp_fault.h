@@ -66,6 +66,12 @@ TDP_INLINE void tdp_decode_exit(const struct pt_exit *exit, struct tdp_fault *re
     }
 }
 
+/* No entry can stand for it, whatever the slots say: a slot above what four levels reach is no memory. */
+static inline bool tdp_is_beyond(const struct tdp *tdp, uint64_t gfn)
+{
+    return gfn >> (PT_INDEX_BITS * tdp->levels) != 0;
+}
+
 /* Down to what is no table. */
 TDP_INLINE pt_word_t *tdp_lookup(const struct pt_format *f, const struct hv_vcpu *vcpu, uint64_t gfn,
                                  uint64_t *ret_entry, unsigned *ret_level)
@@ -351,7 +357,7 @@ TDP_INLINE enum tdp_end tdp_fault_no_slot(const struct pt_format *f, struct hv_v
     }
     vcpu->mmio_gfn = fault->gfn;
     vcpu->mmio_generation = generation;
-    if (gpa & ~SPTE_MMIO_GPA_MASK || gpa >> pt_level_shift(tdp->levels + 1)) {
+    if (gpa & ~SPTE_MMIO_GPA_MASK) {
         return TDP_EMULATE;
     }
     fault->level = 1;
@@ -456,6 +462,9 @@ TDP_INLINE enum hv_answer tdp_handle(const struct pt_format *f, struct hv_vcpu *
     if (!vcpu->root || vcpu->root != tdp_root(tdp, vcpu->space)) {
         return HV_RETRY;
     }
+    if (tdp_is_beyond(tdp, fault.gfn)) {
+        return HV_EMULATE;
+    }
     if (fault.is_reserved) {
         enum tdp_end end = tdp_fault_mmio(f, vcpu, &fault);
         if (end != TDP_GO_ON) {
@@ -479,7 +488,8 @@ TDP_INLINE int tdp_pre_fault(const struct pt_format *f, struct hv_vcpu *vcpu, ui
         return -ENOMEM;
     }
     struct tdp_fault fault = {.gfn = gfn, .kind = MV_ACCESS_READ};
-    enum tdp_end end = tdp_fault_slow(f, vcpu, &fault);
+    bool is_beyond = tdp_is_beyond(tdp_of(vcpu->vm), gfn);
+    enum tdp_end end = is_beyond ? TDP_EMULATE : tdp_fault_slow(f, vcpu, &fault);
     switch (end) {
     case TDP_FIXED:
     case TDP_SPURIOUS: return (int)fault.mapped_level;

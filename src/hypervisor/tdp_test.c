@@ -113,11 +113,16 @@ static void test_beyond_the_tables(void **state)
     struct hv_options options = with(HV_MMU_EPT);
     options.address_bits = 52;
     struct rig rig = rig_open(&options, 1 << 20);
+    assert_int_equal(set_slot_of(&rig, 0, 0, UINT64_C(1) << 37, 16, 0), 0);
     assert_int_equal(touch(&rig, 0, MV_ACCESS_READ).answer, HV_EMULATE);
     struct pt_exit exit = {.reason = PT_EXIT_EPT_VIOLATION, .code = 1, .gpa = mv_gpa(UINT64_C(1) << 49)};
     rendezvous_enter(&rig.vcpu->inside);
+    take_requests(rig.vcpu);
     assert_int_equal(hv_handle_exit(rig.vcpu, &exit), HV_EMULATE);
     rendezvous_leave(&rig.vcpu->inside);
+    struct hv_pre_fault range = {.gpa = UINT64_C(1) << 49, .size = 4096};
+    assert_int_equal(hv_pre_fault(rig.vcpu, &range), -ENOENT);
+    assert_false(see(&rig, 0).is_present);
     rig_close(&rig);
 }
 
