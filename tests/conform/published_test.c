@@ -15,7 +15,7 @@
 static struct mv_replay_result replay(const struct mv_replay_options *options, const char *source)
 {
     struct mv_replay *r;
-    struct mv_trace *trace;
+    struct mv_trace *trace = NULL;
     struct mv_error err = {0};
     const mv_trace_record_t *records;
     size_t count;
