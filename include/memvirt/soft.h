@@ -24,6 +24,8 @@
  * - populate=on, off (default): ask the host for a page before it is mapped, by a system call; what it cannot give
  * is a HOST_ERROR then, and not a signal
  * - address-bits=36 to 52 (default 48): MAXPHYADDR of the guest
+ * - 1g-pages=on (default), off: the processor has pages of 1 GiB, for guests and for the hypervisor
+ * - vendor=intel (default), amd: whose processor it is; AMD's reserve bit 8 of a PML4E
  *
  * Threads: calls with the same vCPU come one at a time, from any thread; with different vCPUs at the same time.
  * The tree may be edited meanwhile. Not from a listener.

@@ -527,6 +527,38 @@ static void logs_cost_what_is_published(void **state)
 
 /* --- Properties ------------------------------------------------------------------------------------------- */
 
+/* Its hypervisor does not use such pages, either. */
+static void a_processor_may_lack_1g_pages(void **state)
+{
+    static const char *const lacking[] = {"soft,mmu=native,1g-pages=off", "soft,mmu=ept,1g-pages=off",
+                                          "soft,mmu=npt,1g-pages=off"};
+    (void)state;
+    for (size_t i = 0; i < sizeof lacking / sizeof lacking[0]; i++) {
+        struct soft_guest g;
+        struct mv_soft_outcome outcome;
+        soft_guest_make(&g, lacking[i]);
+        soft_guest_map(&g, GVA, 0, PTE_P, 3);
+        assert_int_equal(read_byte(&g, GVA, &outcome), MV_SOFT_FAULT);
+        assert_fault(&outcome, 9, MV_SOFT_RULE_RESERVED_BIT, GVA);
+        assert_int_equal(outcome.fault.reserved, PTE_PS);
+        soft_guest_end(&g);
+    }
+}
+
+/* Bit 8 of a PML4E. */
+static void a_processor_may_be_of_amd(void **state)
+{
+    (void)state;
+    struct soft_guest g;
+    struct mv_soft_outcome outcome;
+    soft_guest_make(&g, "soft,vendor=amd");
+    soft_guest_map(&g, GVA, GUEST_DATA, PTE_P, 1);
+    soft_guest_set_entry(&g, GVA, 4, soft_guest_entry(&g, GVA, 4) | PTE_G);
+    assert_int_equal(read_byte(&g, GVA, &outcome), MV_SOFT_FAULT);
+    assert_fault(&outcome, 9, MV_SOFT_RULE_RESERVED_BIT, GVA);
+    soft_guest_end(&g);
+}
+
 static void bad_properties_are_named(void **state)
 {
     (void)state;
@@ -550,6 +582,8 @@ static void bad_properties_are_named(void **state)
         "soft,mmu=npt,access-dirty=off",
         "soft,mmu=npt,execute-only=on",
         "soft,walk-caches=perhaps",
+        "soft,1g-pages=2",
+        "soft,vendor=cyrix",
         "kvm,mmu=ept",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -635,6 +669,8 @@ int main(void)
         cmocka_unit_test(every_other_modes_translate),
         cmocka_unit_test(invlpg_ends_what_is_stale),
         cmocka_unit_test(logs_cost_what_is_published),
+        cmocka_unit_test(a_processor_may_lack_1g_pages),
+        cmocka_unit_test(a_processor_may_be_of_amd),
         cmocka_unit_test(bad_properties_are_named),
         cmocka_unit_test(it_runs_nothing),
     };

@@ -189,6 +189,20 @@ static bool set_address_bits(struct soft_options *o, struct word w)
     return true;
 }
 
+static bool set_1g_pages(struct soft_options *o, struct word w)
+{
+    return read_switch(w, &o->hw.cpu.has_1g_pages);
+}
+
+static bool set_vendor(struct soft_options *o, struct word w)
+{
+    if (!word_is(w, "intel") && !word_is(w, "amd")) {
+        return false;
+    }
+    o->hw.cpu.is_amd = word_is(w, "amd");
+    return true;
+}
+
 static const struct property {
     const char *name;
     bool (*set)(struct soft_options *o, struct word value);
@@ -207,6 +221,8 @@ static const struct property {
     {"execute-only", set_execute_only, "on or off"},
     {"populate", set_populate, "on or off"},
     {"address-bits", set_address_bits, "a number from 36 to 52"},
+    {"1g-pages", set_1g_pages, "on or off"},
+    {"vendor", set_vendor, "intel or amd"},
 };
 #define PROPERTY_COUNT (sizeof properties / sizeof properties[0])
 
@@ -287,7 +303,12 @@ int soft_options_parse(const char *text, struct soft_options *ret, struct mv_err
     if (!has_dirty_bits && ret->hv.log_by == HV_LOG_BY_DIRTY_BIT) {
         ret->hv.log_by = HV_LOG_BY_WRITE_PROTECTION;
     }
-    ret->hw.ept = (struct ept_caps){
-        .address_bits = 52, .execute_only = true, .large_1g = true, .access_dirty = ret->hv.access_dirty};
+    if (!ret->hw.cpu.has_1g_pages && ret->hv.level_max > 2) {
+        ret->hv.level_max = 2;
+    }
+    ret->hw.ept = (struct ept_caps){.address_bits = 52,
+                                    .execute_only = true,
+                                    .large_1g = ret->hw.cpu.has_1g_pages,
+                                    .access_dirty = ret->hv.access_dirty};
     return check_together(ret, err);
 }

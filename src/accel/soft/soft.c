@@ -91,7 +91,8 @@ static bool has_readonly_slots(const struct accel_vm *vm)
 static struct accel_paging paging(const struct accel_vm *vm)
 {
     struct paging_cpu cpu = soft_paging_cpu(vm);
-    return (struct accel_paging){.address_bits = cpu.address_bits, .has_1g_pages = cpu.has_1g_pages};
+    return (struct accel_paging){
+        .address_bits = cpu.address_bits, .has_1g_pages = cpu.has_1g_pages, .is_amd = cpu.is_amd};
 }
 
 static int set_slot(struct accel_vm *vm, const struct kvm_userspace_memory_region *slot)
