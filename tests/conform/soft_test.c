@@ -85,6 +85,27 @@ static void bytes_go_where_the_tables_say(struct soft_guest *g)
     assert_int_equal(translation.gpa.raw, GUEST_DATA + 0x2001);
 }
 
+static bool is_translated(struct soft_guest *g, uint64_t gva)
+{
+    struct mv_translation translation;
+    assert_int_equal(mv_vcpu_translate(g->vcpu, mv_gva(gva), &translation, NULL), 0);
+    return translation.valid;
+}
+
+/* conform/translate_test has all but what the host's processor may lack. */
+static void translating_is_a_supervisors_read(struct soft_guest *g)
+{
+    soft_guest_map(g, GVA, GUEST_DATA, PTE_P | PTE_U, 1);
+    soft_guest_set(g, 0, CR4_SMAP, 3);
+    assert_false(is_translated(g, GVA));
+    assert_int_equal(mv_vcpu_set_regs(g->vcpu, &(struct kvm_regs){.rflags = 2 | RFLAGS_AC}, NULL), 0);
+    assert_true(is_translated(g, GVA));
+    assert_int_equal(soft_guest_entry(g, GVA, 4) & PTE_A, 0); /* but it only looks */
+    soft_guest_set(g, 0, CR4_PKE, 0);
+    mv_soft_set_keys(g->vcpu, 1, 0);
+    assert_false(is_translated(g, GVA));
+}
+
 static void bits_are_set_as_a_processor_does(struct soft_guest *g)
 {
     struct mv_soft_outcome outcome;
@@ -632,6 +653,7 @@ static void in_every_scheme(void (*test)(struct soft_guest *))
         in_every_scheme(test);                                                                                    \
     }
 EVERY(bytes_go_where_the_tables_say)
+EVERY(translating_is_a_supervisors_read)
 EVERY(bits_are_set_as_a_processor_does)
 EVERY(a_fault_sets_no_bit)
 EVERY(faults_say_the_rule)
@@ -652,6 +674,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_bytes_go_where_the_tables_say),
+        cmocka_unit_test(every_translating_is_a_supervisors_read),
         cmocka_unit_test(every_bits_are_set_as_a_processor_does),
         cmocka_unit_test(every_a_fault_sets_no_bit),
         cmocka_unit_test(every_faults_say_the_rule),

@@ -62,8 +62,9 @@ bool soft_look(struct accel_vcpu *vcpu, gva_t gva, gpa_t *ret)
 {
     struct paging paging = compiled(vcpu);
     struct guest_walk walk;
-    guest_walk(&paging, gva, (struct pt_access){MV_ACCESS_READ, PT_SUPERVISOR_AC}, &looking, vcpu, 0, NULL, &walk);
-    if (walk.end != GUEST_WALK_MAPPED && walk.end != GUEST_WALK_DENIED && walk.end != GUEST_WALK_KEY_DENIED) {
+    enum pt_who who = vcpu->regs.rflags & RFLAGS_AC ? PT_SUPERVISOR_AC : PT_SUPERVISOR;
+    guest_walk(&paging, gva, (struct pt_access){MV_ACCESS_READ, who}, &looking, vcpu, 0, NULL, &walk);
+    if (walk.end != GUEST_WALK_MAPPED) {
         return false;
     }
     *ret = walk.gpa;

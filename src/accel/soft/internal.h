@@ -8,6 +8,7 @@
 #include "hypervisor/hv.h"
 
 #define SOFT_VPID 1u
+#define RFLAGS_AC (UINT64_C(1) << 18)
 
 /* Both halves of how a VM is made. */
 struct soft_options {
@@ -80,7 +81,7 @@ struct hw_bus soft_bus(struct accel_vcpu *vcpu);
 /* emulate.c. Inside: the walk that the hypervisor makes itself. DONE (host or MMIO) or FAULT. */
 enum mv_soft_end soft_emulate(struct accel_vcpu *vcpu, gva_t gva, struct pt_access access, struct soft_target *ret,
                               struct mv_soft_outcome *outcome);
-/* Without setting A and D or judging rights. False: not mapped. */
+/* What a supervisor's explicit read would find, without setting A. False: a fault. */
 bool soft_look(struct accel_vcpu *vcpu, gva_t gva, gpa_t *ret);
 
 /* look.c. Not inside; nothing changes. */

@@ -227,7 +227,8 @@ static int get_sregs(struct accel_vcpu *vcpu, struct kvm_sregs *ret)
     return 0;
 }
 
-/* As KVM: rights are not judged, and no bit is set. Nor are requests seen to: that could make a table. */
+/* As KVM's, a supervisor's read; but KVM sets A, and here nothing is changed, as explain promises. Nor are
+ * requests seen to: that could make a table. */
 static int translate(struct accel_vcpu *vcpu, struct kvm_translation *t)
 {
     gpa_t gpa = mv_gpa(UINT64_MAX);

@@ -7,7 +7,6 @@
 #include "accel/soft/internal.h"
 #include "base/error.h"
 
-#define RFLAGS_AC (UINT64_C(1) << 18)
 #define EFER_LME (UINT64_C(1) << 8)
 #define CR0_PE (UINT64_C(1) << 0)
 #define CR4_PCIDE (UINT64_C(1) << 17)
