@@ -19,6 +19,7 @@
 
 #define MSR_EFER 0xc0000080
 #define EFER_LME 0x100
+#define EFER_LMA 0x400
 #define EFER_NXE 0x800
 
 #define PTE_P 0x001

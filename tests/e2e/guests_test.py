@@ -12,6 +12,7 @@ ENDING = {
     'hello': ([], 42),
     'mmu32': ([], 0),
     'mmupae': ([], 0),
+    'probe': ([], 0),
     'romwrite': ([], 0),
     'smp': (['--vcpus', '2'], 0),
     'unassigned': ([], 0),
