@@ -370,11 +370,16 @@ static uint64_t linear_mask(const struct os *os)
 
 int os_unmap(struct os *os, uint64_t first, uint64_t size_bytes, struct mv_error *err)
 {
-    uint64_t mask = linear_mask(os), start = first & mask;
+    uint64_t mask = linear_mask(os), start = first & mask, half = mask >> 1;
+    if (canonical(os, start).raw != first) {
+        os->counts.bad_references++;
+        return 0;
+    }
     if (size_bytes == 0) {
         return 0;
     }
-    uint64_t last = size_bytes - 1 > mask - start ? mask : start + (size_bytes - 1);
+    uint64_t end_of_half = start | half; /* the addresses between the halves are nobody's */
+    uint64_t last = size_bytes - 1 > end_of_half - start ? end_of_half : start + (size_bytes - 1);
     struct unmapping u = {.first = start, .last = last};
     os->counts.unmaps++;
     int rc = unmap_table(os, os->running->root, os->options.levels, 0, &u, err);

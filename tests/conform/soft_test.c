@@ -483,69 +483,6 @@ static void invlpg_ends_what_is_stale(void **state)
     soft_guest_end(&g);
 }
 
-/* --- Dirty logs ------------------------------------------------------------------------------------------- */
-
-static void write_pages(struct soft_guest *g, unsigned count)
-{
-    struct mv_soft_outcome outcome;
-    for (unsigned i = 0; i < count; i++) {
-        assert_int_equal(write_byte(g, GVA + i * 4096, &outcome), MV_SOFT_DONE);
-    }
-}
-
-static struct mv_soft_counts counts_of(struct soft_guest *g)
-{
-    struct mv_soft_counts counts;
-    assert_int_equal(mv_soft_counts(g->vcpu, &counts), 0);
-    return counts;
-}
-
-/* Tables of those pages: PML4, PDPT, PD and 4 of the lowest level. Walks write to them: they have A and D bits. */
-#define LOGGED_TABLES 7
-
-/*
- * Write-protection is one exit a dirty page; PML one for each 512; D bits none (AMD's SVM-PML v4 series and
- * Intel's SDM, "Page-Modification Logging": the index goes from 511 down).
- */
-static void logs_cost_what_is_published(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *accel;
-        uint64_t violations, pml_full;
-    } cases[] = {{"soft,mmu=ept,host-page=4K,log-by=write-protection", 2048 + LOGGED_TABLES, 0},
-                 {"soft,mmu=npt,host-page=4K,log-by=write-protection", 2048 + LOGGED_TABLES, 0},
-                 {"soft,mmu=ept,host-page=4K,log-by=dirty-bit", 0, 0},
-                 {"soft,mmu=npt,host-page=4K,log-by=dirty-bit", 0, 0},
-                 {"soft,mmu=ept,host-page=4K,log-by=pml", 0, (2048 + LOGGED_TABLES) / 512},
-                 {"soft,mmu=native", 0, 0}};
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct soft_guest g;
-        soft_guest_make(&g, cases[i].accel);
-        for (unsigned k = 0; k < 2048; k++) {
-            soft_guest_map(&g, GVA + k * 4096, GUEST_DATA + k * 4096, PTE_P | PTE_W | PTE_A | PTE_D, 1);
-        }
-        write_pages(&g, 2048);
-        assert_int_equal(mv_dirty_log_start(g.machine, 1, NULL), 0);
-        mv_dirty_sync_all(g.machine, false);
-        mv_dirty_test_and_clear(g.ram, 0, GUEST_RAM_BYTES, MV_DIRTY_MIGRATION);
-        struct mv_soft_counts before = counts_of(&g);
-        write_pages(&g, 2048);
-        struct mv_soft_counts after = counts_of(&g);
-        assert_int_equal(after.exits_ept_violation + after.exits_npf - before.exits_ept_violation -
-                             before.exits_npf,
-                         cases[i].violations);
-        assert_int_equal(after.exits_pml_full - before.exits_pml_full, cases[i].pml_full);
-        mv_dirty_sync_all(g.machine, false);
-        for (unsigned k = 0; k < 2048; k++) {
-            assert_true(mv_dirty_get(g.ram, GUEST_DATA + k * 4096, 4096, MV_DIRTY_MIGRATION));
-        }
-        assert_false(mv_dirty_get(g.ram, GUEST_DATA + 2048 * 4096, 4096, MV_DIRTY_MIGRATION));
-        assert_int_equal(mv_dirty_log_stop(g.machine, 1, NULL), 0);
-        soft_guest_end(&g);
-    }
-}
-
 /* --- Properties ------------------------------------------------------------------------------------------- */
 
 /* Its hypervisor does not use such pages, either. */
@@ -691,7 +628,6 @@ int main(void)
         cmocka_unit_test(every_hooks_are_told),
         cmocka_unit_test(every_other_modes_translate),
         cmocka_unit_test(invlpg_ends_what_is_stale),
-        cmocka_unit_test(logs_cost_what_is_published),
         cmocka_unit_test(a_processor_may_lack_1g_pages),
         cmocka_unit_test(a_processor_may_be_of_amd),
         cmocka_unit_test(bad_properties_are_named),
