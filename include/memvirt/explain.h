@@ -43,7 +43,7 @@ struct mv_chain_entry {
     const char *name;   /**< "PML5E", "PML4E", "PDPTE", "PDE" or "PTE"; static */
     unsigned level;     /**< 5 to 1 */
     unsigned index;     /**< in its table */
-    struct mv_place at; /**< where the entry itself is */
+    struct mv_place at; /**< where the entry itself is; PAE's PDPTE: where the register was loaded from */
     uint64_t value;
     unsigned rights; /**< MV_RIGHT_, ANDed from the root to here: what is left to whoever goes on */
 };

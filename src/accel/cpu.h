@@ -32,6 +32,8 @@ struct accel_cpu_ops {
     bool (*invpcid)(struct accel_vcpu *vcpu, unsigned type, uint64_t pcid, mv_gva_t gva);
     void (*set_keys)(struct accel_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
     void (*keys)(struct accel_vcpu *vcpu, uint32_t *ret_pkru, uint32_t *ret_pkrs);
+    /* PAE's PDPTE registers. False: a walk reads the entries in memory. */
+    bool (*pdptrs)(struct accel_vcpu *vcpu, uint64_t ret[4]);
     /* Changes nothing. `ret->end` is MV_NESTED_NONE where there is no second dimension. */
     void (*look_nested)(struct accel_vcpu *vcpu, mv_gpa_t gpa, enum mv_nested_use use, struct mv_nested *ret);
     void (*window)(struct accel_vcpu *vcpu, struct mv_soft_window *ret); /* all but `vcpu` */

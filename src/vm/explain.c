@@ -28,14 +28,23 @@ struct question {
     struct mv_space *memory;
     struct paging paging;
     struct pt_access access;
+    bool has_pdptrs; /* the PDPTE registers are known, and what a walk of PAE's begins with */
+    uint64_t pdptrs[4];
+    bool is_begun; /* an entry was read */
     struct x86_walk walk;
 };
 
 /* Page tables are where a slot is: so KVM reads them, and `soft`. */
 static bool read_entry(void *opaque, gpa_t at, unsigned size_bytes, uint64_t *ret)
 {
-    const struct question *q = opaque;
+    struct question *q = opaque;
     struct mv_slot slot;
+    bool is_first = !q->is_begun;
+    q->is_begun = true;
+    if (is_first && q->has_pdptrs) {
+        *ret = q->pdptrs[(at.raw >> 3) & 3];
+        return true;
+    }
     return slots_find(q->vcpu->vm->slots, at, &slot) && walk_read(q->memory, at, size_bytes, ret);
 }
 
@@ -129,6 +138,13 @@ static enum mv_nested_use use_of_entry(const struct question *q, unsigned i)
     return is_allowed && !is_plain && (bits & ~step->entry) ? MV_NESTED_TABLE_UPDATE : MV_NESTED_TABLE;
 }
 
+/* PAE's PDPTEs are registers, so nobody goes to where they were loaded from; but with NPT a walk does (AMD APM,
+ * "Nested Paging and Legacy PAE Mode"). */
+static bool is_register(const struct question *q, unsigned i)
+{
+    return q->has_pdptrs && q->walk.steps[i].level == 3;
+}
+
 static enum mv_nested_use use_of_page(enum mv_access kind)
 {
     return kind == MV_ACCESS_FETCH ? MV_NESTED_FETCH : kind == MV_ACCESS_WRITE ? MV_NESTED_WRITE : MV_NESTED_READ;
@@ -149,6 +165,9 @@ static void fill_chain(const struct question *q, struct mv_chain *chain)
             .value = walk->steps[i].entry,
             .rights = walk->steps[i].rights,
         };
+        if (is_register(q, i)) {
+            chain->entries[i].at.nested = (struct mv_nested){.end = MV_NESTED_NONE};
+        }
     }
     if (walk->end == X86_WALK_MAPPED) {
         chain->page = place_of(q, chain->view, walk->gpa, use_of_page(q->access.kind));
@@ -172,6 +191,8 @@ static int explain(struct mv_vcpu *vcpu, mv_gva_t gva, const struct mv_asked *as
         return rc;
     }
     q.paging = walk_paging(vcpu->vm, &sregs);
+    const struct accel_cpu_ops *cpu = vcpu->vm->ops->cpu;
+    q.has_pdptrs = cpu && q.paging.mode == MV_PAGING_PAE && cpu->pdptrs(vcpu->accel, q.pdptrs);
     q.paging.pkru = chain.registers.pkru;
     q.paging.pkrs = chain.registers.pkrs;
     q.access = (struct pt_access){MV_ACCESS_READ, PT_SUPERVISOR_AC};

@@ -41,6 +41,8 @@
 #define CR0_LONG UINT64_C(0x80000001)
 #define CR0_WP UINT64_C(0x10000)
 #define CR4_PAE UINT64_C(0x20)
+#define CR4_PSE UINT64_C(0x10)
+#define CR4_LA57 UINT64_C(0x1000)
 #define CR4_SMEP (UINT64_C(1) << 20)
 #define CR4_SMAP (UINT64_C(1) << 21)
 #define CR4_PKE (UINT64_C(1) << 22)
@@ -61,6 +63,7 @@ struct rig {
     struct mv_vm *vm;
     struct mv_vcpu *vcpu;
     uint8_t *ram;
+    bool is_long;
     struct {
         unsigned count;
         char reason[32];
@@ -168,6 +171,7 @@ static inline void rig_close(struct rig *rig)
 }
 
 struct mode {
+    enum mv_paging_mode paging; /* OFF: 4-level */
     uint64_t cr0, cr4, efer, rflags;
     bool is_user;
     uint32_t pkru, pkrs;
@@ -182,9 +186,11 @@ static inline void set_mode(struct rig *rig, const struct mode *mode)
     must(mv_vcpu_get_regs(rig->vcpu, &regs, &err), &err);
     sregs.cr0 = CR0_LONG | mode->cr0;
     sregs.cr3 = TABLE(0);
-    sregs.cr4 = CR4_PAE | mode->cr4;
-    sregs.efer = EFER_LONG | mode->efer;
-    sregs.cs.l = 1;
+    bool is_long = mode->paging != MV_PAGING_32BIT && mode->paging != MV_PAGING_PAE;
+    sregs.cr4 = (mode->paging == MV_PAGING_32BIT ? 0 : CR4_PAE) |
+                (mode->paging == MV_PAGING_5LEVEL ? CR4_LA57 : 0) | mode->cr4;
+    sregs.efer = (is_long ? EFER_LONG : 0) | mode->efer;
+    sregs.cs.l = is_long;
     sregs.ss.dpl = sregs.cs.dpl = mode->is_user ? 3 : 0;
     regs.rflags = 2 | mode->rflags;
     must(mv_vcpu_set_sregs(rig->vcpu, &sregs, &err), &err);

@@ -41,6 +41,23 @@ static uint64_t random_entry(void)
     return entry | (random_bits() % 3 == 0 ? (random_bits() & 15) << 59 : 0);
 }
 
+/* Entries of 4 bytes; a PDE of a large page has high address bits in 13 to 20, where the low part has its own. */
+static void fill_32bit(struct rig *rig)
+{
+    for (uint64_t at = TABLES; at < TABLE(TABLE_COUNT); at += 4) {
+        uint32_t entry = (uint32_t)random_entry();
+        memcpy(rig->ram + at, &entry, 4);
+    }
+}
+
+/* Such as may be loaded: without reserved bits. */
+static void fill_pdptes(struct rig *rig)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        set_entry(rig, 0, i, one_in(6) ? 0 : TABLE(1 + random_bits() % (TABLE_COUNT - 1)) | P);
+    }
+}
+
 static void randomize(struct rig *rig)
 {
     struct mode mode = {.cr0 = one_in(2) ? CR0_WP : 0,
@@ -49,6 +66,8 @@ static void randomize(struct rig *rig)
                         .is_user = one_in(2)};
     mode.cr4 = (one_in(2) ? CR4_SMEP : 0) | (one_in(2) ? CR4_SMAP : 0) | (one_in(2) ? CR4_PKE : 0) |
                (one_in(2) ? CR4_PKS : 0);
+    mode.paging = (enum mv_paging_mode)(MV_PAGING_32BIT + random_bits() % 4);
+    mode.cr4 |= one_in(4) ? 0 : CR4_PSE;
     mode.pkru = one_in(3) ? (uint32_t)random_bits() : 0;
     mode.pkrs = one_in(3) ? (uint32_t)random_bits() : 0;
     for (unsigned t = 0; t < TABLE_COUNT; t++) {
@@ -56,9 +75,15 @@ static void randomize(struct rig *rig)
             set_entry(rig, t, i, random_entry());
         }
     }
+    if (mode.paging == MV_PAGING_32BIT) {
+        fill_32bit(rig);
+    } else if (mode.paging == MV_PAGING_PAE) {
+        fill_pdptes(rig);
+    }
     /* Through the shadow a table is in a read-only slot. */
     memcpy(rig->ram + 0x20000, rig->ram + TABLES, 0x8000);
     set_mode(rig, &mode);
+    rig->is_long = mode.paging >= MV_PAGING_4LEVEL;
 }
 
 static bool is_about_rights(enum mv_rule rule)
@@ -142,7 +167,7 @@ struct tally {
 
 static void ask_and_do(struct rig *rig, bool compares_exits, struct tally *tally)
 {
-    uint64_t gva = random_bits() & UINT64_C(0x7fffffffffff);
+    uint64_t gva = random_bits() & (rig->is_long ? UINT64_C(0x7fffffffffff) : UINT32_MAX);
     enum mv_access access = (enum mv_access)(random_bits() % 3);
     bool is_implicit = access == MV_ACCESS_READ && one_in(4);
     struct mv_soft_outcome outcome = {.end = MV_SOFT_DONE};
@@ -173,9 +198,9 @@ static void what_is_said_happens(const char *accel, bool compares_exits)
     print_message("# MEMVIRT_SEED=%" PRIu64 " %s\n", seed, accel);
     state_of_random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     rig_open(&rig, accel);
-    for (unsigned round = 0; round < 100; round++) {
+    for (unsigned round = 0; round < 60; round++) {
         randomize(&rig);
-        for (unsigned i = 0; i < 150; i++) {
+        for (unsigned i = 0; i < 120; i++) {
             ask_and_do(&rig, compares_exits, &tally);
         }
     }

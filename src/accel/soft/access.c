@@ -261,6 +261,7 @@ const struct accel_cpu_ops soft_cpu_ops = {
     .invpcid = invpcid,
     .set_keys = set_keys,
     .keys = soft_keys,
+    .pdptrs = soft_pdptrs,
     .look_nested = soft_look_nested,
     .window = window,
     .counts = counts,

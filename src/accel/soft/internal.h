@@ -86,6 +86,7 @@ bool soft_look(struct accel_vcpu *vcpu, gva_t gva, gpa_t *ret);
 
 /* look.c. Not inside; nothing changes. */
 void soft_look_nested(struct accel_vcpu *vcpu, gpa_t gpa, enum mv_nested_use use, struct mv_nested *ret);
+bool soft_pdptrs(struct accel_vcpu *vcpu, uint64_t ret[4]);
 void soft_keys(struct accel_vcpu *vcpu, uint32_t *ret_pkru, uint32_t *ret_pkrs);
 
 extern const struct accel_cpu_ops soft_cpu_ops;

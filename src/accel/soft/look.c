@@ -5,6 +5,8 @@
  * which may be obsolete.
  */
 #include "hardware/look.h"
+#include <string.h>
+
 #include "accel/soft/internal.h"
 #include "hypervisor/mmu_ops.h"
 
@@ -89,4 +91,10 @@ void soft_keys(struct accel_vcpu *vcpu, uint32_t *ret_pkru, uint32_t *ret_pkrs)
     const struct paging_regs *regs = hw_mmu_regs(vcpu->hw);
     *ret_pkru = regs->pkru;
     *ret_pkrs = regs->pkrs;
+}
+
+bool soft_pdptrs(struct accel_vcpu *vcpu, uint64_t ret[4])
+{
+    memcpy(ret, hw_mmu_regs(vcpu->hw)->pdptr, 4 * sizeof ret[0]);
+    return vcpu->vm->options.hw.dimension != HW_NPT;
 }
