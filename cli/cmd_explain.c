@@ -13,34 +13,37 @@
 
 static const char help[] =
     "usage: memvirt explain --replay SOURCE [OPTION]... GVA...\n"
+    "       memvirt explain --qmp ADDRESS [OPTION]... GVA...\n"
     "\n"
-    "Replay a trace as 'memvirt replay' does, then say where guest virtual addresses lead: each entry of the guest's\n"
-    "page tables, for each of them and for the page the entries of EPT or NPT, the slot, the region and the aliases on\n"
-    "the way to it, the host's addresses; what becomes of an access, and the rule that it breaks if it is refused.\n"
-    "Looking changes nothing: no accessed or dirty bit, no table.\n"
+    "Say where guest virtual addresses lead, of a guest that is replayed as 'memvirt replay' does, or of one that runs:\n"
+    "each entry of the guest's page tables, for each of them and for the page the entries of EPT or NPT, the slot, the\n"
+    "region and the aliases on the way to it, the host's addresses; what becomes of an access, and the rule that it\n"
+    "breaks if it is refused. Looking changes nothing: no accessed or dirty bit, no table.\n"
     "\n"
     "      --replay SOURCE     a trace or a generator; 'memvirt replay --help' has them\n"
+    "      --qmp ADDRESS       a running guest's monitor, as of 'memvirt run --qmp': unix:PATH or tcp:127.0.0.1:PORT\n"
+    "      --access KIND       read, write or fetch (read)\n"
+    "      --user              by a user: CPL 3\n"
+    "      --supervisor        by a supervisor: CPL 0\n"
+    "      --implicit          by the processor itself, as to a descriptor table; without these: by whoever runs\n"
+    "      --format FORM       text or json (text)\n"
+    "  -h, --help              print this text\n"
+    "\n"
+    "Of a replayed guest:\n"
     "      --refs N            replay so many references of it (all)\n"
     "      --process ID        the guest's process that is meant (the one that runs at the end)\n"
-    "      --access KIND       read, write or fetch (read)\n"
-    "      --user              by a user: CPL 3, as the process itself (this is what it does without the next two)\n"
-    "      --supervisor        by a supervisor: CPL 0\n"
-    "      --implicit          by the processor itself, as to a descriptor table\n"
     "      --mmu SCHEME        native, ept or npt (ept)\n"
     "      --host-page SIZE    largest page of the hypervisor's tables: 4K, 2M or 1G (4K)\n"
     "      --guest-page SIZE   of the guest's pages: 4K, 2M or 1G (4K)\n"
     "      --levels N          of all page tables: 4 or 5 (4)\n"
     "      --memory SIZE       of the guest, a multiple of 1G (16G)\n"
-    "      --format FORM       text or json (text)\n"
-    "  -h, --help              print this text\n"
-    "\n"
-    "A guest that runs is asked by 'memvirt run --explain GVA', or by its monitor's command 'explain'.\n"
     "\n"
     "Exit status: 0, also for an access that is refused; 2 if the command line is wrong; 4 if SOURCE cannot be read or\n"
-    "is no trace, or has no such process; 6 if the output cannot be written.\n";
+    "is no trace, or has no such process, or no monitor answers; 6 if the output cannot be written.\n";
 
 enum {
     OPTION_REPLAY = 256,
+    OPTION_QMP,
     OPTION_REFS,
     OPTION_PROCESS,
     OPTION_ACCESS,
@@ -57,6 +60,7 @@ enum {
 
 static const struct option options[] = {
     {"replay", required_argument, NULL, OPTION_REPLAY},
+    {"qmp", required_argument, NULL, OPTION_QMP},
     {"refs", required_argument, NULL, OPTION_REFS},
     {"process", required_argument, NULL, OPTION_PROCESS},
     {"access", required_argument, NULL, OPTION_ACCESS},
@@ -75,8 +79,9 @@ static const struct option options[] = {
 
 struct request {
     bool help, is_json;
-    const char *source;
-    uint64_t refs; /* at most */
+    const char *source, *qmp; /* one of them */
+    bool is_replays;          /* an option is there that means nothing to a running guest */
+    uint64_t refs;            /* at most */
     bool has_process;
     uint64_t process;
     struct mv_asked asked;
@@ -130,8 +135,14 @@ static int parse_number(const char *option, const char *value, uint64_t *ret)
 
 static int parse_option(struct request *request, int c, char **argv)
 {
+    static const int replays[] = {OPTION_REFS,       OPTION_PROCESS, OPTION_MMU,   OPTION_HOST_PAGE,
+                                  OPTION_GUEST_PAGE, OPTION_LEVELS,  OPTION_MEMORY};
+    for (size_t i = 0; i < sizeof replays / sizeof replays[0]; i++) {
+        request->is_replays = request->is_replays || c == replays[i];
+    }
     switch (c) {
     case 'h': request->help = true; return CLI_OK;
+    case OPTION_QMP: request->qmp = optarg; return CLI_OK;
     case OPTION_REPLAY: request->source = optarg; return CLI_OK;
     case OPTION_REFS: return parse_number("--refs", optarg, &request->refs);
     case OPTION_PROCESS: request->has_process = true; return parse_number("--process", optarg, &request->process);
@@ -160,8 +171,13 @@ static int parse(int argc, char **argv, struct request *ret)
             return status;
         }
     }
-    if (!ret->source) {
-        return usage_error("explain", "no guest given: --replay SOURCE names one");
+    if (!ret->source == !ret->qmp) {
+        return usage_error("explain", ret->qmp ? "both --replay and --qmp given: there can be only one guest"
+                                               : "no guest given: --replay SOURCE or --qmp ADDRESS names one");
+    }
+    if (ret->qmp && ret->is_replays) {
+        return usage_error("explain",
+                           "--qmp: only --access, --user, --supervisor, --implicit and --format go with it");
     }
     if (optind == argc) {
         return usage_error("explain", "no address given");
@@ -289,6 +305,13 @@ static int run(int argc, char **argv)
         fputs(help, stdout);
         return CLI_OK;
     }
+    if (request.qmp) {
+        return explain_by_qmp(&(struct explain_remote){.address = request.qmp,
+                                                       .asked = request.asked,
+                                                       .is_json = request.is_json,
+                                                       .gvas = request.gvas,
+                                                       .count = request.count});
+    }
     struct job job = {.request = &request, .chains = calloc(request.count, sizeof *job.chains)};
     if (!job.chains) {
         say("out of memory");
@@ -306,7 +329,7 @@ static int run(int argc, char **argv)
 
 const struct command command_explain = {
     .name = "explain",
-    .summary = "say where an address of a replayed guest leads, and what rule an access breaks",
+    .summary = "say where an address of a guest leads, and what rule an access breaks",
     .help = help,
     .run = run,
 };

@@ -13,4 +13,16 @@ struct explain_report {
     size_t count;
 };
 
+/* Addresses of a guest that runs, asked of its monitor. */
+struct explain_remote {
+    const char *address; /* of the monitor, which speaks QMP */
+    struct mv_asked asked;
+    bool is_json;
+    char *const *gvas; /* numbers, as they were given */
+    size_t count;
+};
+
+/* Ask and print. Returns the exit status after it has said what is wrong. A build without jansson has none. */
+int explain_by_qmp(const struct explain_remote *remote);
+
 #endif

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 /* In place of the other json files, in a build without jansson. */
+#include "command.h"
+#include "explain.h"
 #include "json.h"
+#include "message.h"
 
 bool json_is_built_in(void)
 {
@@ -11,6 +14,13 @@ bool json_print_report(const struct report *report)
 {
     (void)report;
     return false;
+}
+
+int explain_by_qmp(const struct explain_remote *remote)
+{
+    (void)remote;
+    say("--qmp: this memvirt was built without jansson");
+    return CLI_USAGE;
 }
 
 bool json_print_explain(const struct explain_report *report)

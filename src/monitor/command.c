@@ -22,6 +22,7 @@ static const struct parameter explain_parameters[] = {
     {.name = "fetch", .kind = PARAMETER_FLAG, .letter = 'f'},
     {.name = "user", .kind = PARAMETER_FLAG, .letter = 'u'},
     {.name = "supervisor", .kind = PARAMETER_FLAG, .letter = 's'},
+    {.name = "implicit", .kind = PARAMETER_FLAG, .letter = 'i'},
     {.name = "address", .kind = PARAMETER_NUMBER},
     {0},
 };
@@ -43,9 +44,9 @@ const struct command monitor_commands[] = {
     {.hmp = "cont|c", .qmp = "cont", .help = "let the VM go on", .run = state_cont},
     {.hmp = "explain",
      .qmp = "x-explain",
-     .usage = "[-w][-f][-u][-s] addr",
+     .usage = "[-w][-f][-u][-s][-i] addr",
      .help = "where a guest virtual address leads, and what becomes of a read (-w: a write; -f: a fetch) by the "
-             "current CPU (-u: by a user; -s: by a supervisor)",
+             "current CPU (-u: by a user; -s: by a supervisor; -i: by the CPU itself)",
      .parameters = explain_parameters,
      .run = explain_run,
      .print = command_print_text},

@@ -17,19 +17,40 @@ static int read_asked(const struct value *arguments, struct mv_asked *ret, struc
 {
     bool write = value_bool_at(arguments, "write"), fetch = value_bool_at(arguments, "fetch");
     bool user = value_bool_at(arguments, "user"), supervisor = value_bool_at(arguments, "supervisor");
-    if ((write && fetch) || (user && supervisor)) {
-        return error_set(err, -EINVAL, "bad-flags", NULL, "%s cannot be both",
-                         write && fetch ? "write and fetch" : "user and supervisor");
+    bool implicit = value_bool_at(arguments, "implicit");
+    if ((write && fetch) || user + supervisor + implicit > 1) {
+        return error_set(err, -EINVAL, "bad-flags", NULL, "it can be only one of %s",
+                         write && fetch ? "write and fetch" : "user, supervisor and implicit");
     }
     *ret = (struct mv_asked){
         .access = write   ? MV_ACCESS_WRITE
                   : fetch ? MV_ACCESS_FETCH
                           : MV_ACCESS_READ,
         .who = user         ? MV_WHO_USER
+               : implicit   ? MV_WHO_IMPLICIT
                : supervisor ? MV_WHO_SUPERVISOR
                             : MV_WHO_CURRENT,
     };
     return 0;
+}
+
+static struct value *rights_value(unsigned rights)
+{
+    static const char *const names[] = {"W", "U", "X"};
+    struct value *list = value_list();
+    for (unsigned i = 0; list && i < 3; i++) {
+        list = rights >> i & 1 ? value_with_item(list, value_text(names[i])) : list;
+    }
+    return list;
+}
+
+static struct value *way_value(const struct mv_place *place)
+{
+    struct value *list = value_list();
+    for (size_t i = 0; list && i < place->way_count && i < MV_PLACE_WAY_MAX; i++) {
+        list = value_with_item(list, value_text(mv_region_name(place->way[i].region)));
+    }
+    return list;
 }
 
 static struct value *entries_value(const struct mv_chain *chain)
@@ -38,8 +59,10 @@ static struct value *entries_value(const struct mv_chain *chain)
     for (size_t i = 0; list && i < chain->entry_count; i++) {
         const struct mv_chain_entry *entry = &chain->entries[i];
         struct value *value = value_with(value_object(), "name", value_text(entry->name));
+        value = value_with(value, "level", value_number(entry->level));
         value = value_with(value, "index", value_number(entry->index));
         value = value_with(value, "value", value_address(entry->value));
+        value = value_with(value, "rights", rights_value(entry->rights));
         value = value_with(value, "gpa", value_address(entry->at.gpa.raw));
         list = value_with_item(list, value_with(value, "hva", value_address(entry->at.hva.raw)));
     }
@@ -51,6 +74,9 @@ static struct value *page_value(const struct mv_chain *chain)
     const struct mv_place *page = &chain->page;
     struct value *value = value_with(value_object(), "gpa", value_address(page->gpa.raw));
     value = value_with(value, "size", value_number(chain->page_size_bytes));
+    value = value_with(value, "rights", rights_value(chain->rights));
+    value = value_with(value, "readonly", value_bool(page->readonly));
+    value = value_with(value, "way", way_value(page));
     if (page->has_slot) {
         value = value_with(value, "slot", value_number(page->slot.id));
     }

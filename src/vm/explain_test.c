@@ -142,6 +142,29 @@ static void a_readonly_slot_is_told(void **state)
     rig_close(&rig);
 }
 
+/* PAE's PDPTEs are registers; with NPT the walk reads them in memory. */
+static void pdptes_are_where_the_walk_finds_them(void **state)
+{
+    (void)state;
+    for (unsigned is_npt = 0; is_npt < 2; is_npt++) {
+        struct rig rig;
+        rig_open(&rig, is_npt ? "soft,mmu=npt" : "soft,mmu=ept");
+        set_entry(&rig, 0, 1, TABLE(1) | P);
+        set_entry(&rig, 1, 0, 0x80 | P | W | U | A);
+        set_mode(&rig, &(struct mode){.paging = MV_PAGING_PAE});
+        set_entry(&rig, 0, 1, TABLE(2) | P);
+        struct mv_chain chain = ask(&rig, 0x40001234, MV_ACCESS_READ, MV_WHO_CURRENT);
+        assert_string_equal(chain.entries[0].name, "PDPTE");
+        assert_int_equal(chain.entries[0].index, 1);
+        assert_int_equal(chain.entries[0].value, TABLE(is_npt ? 2 : 1) | P);
+        assert_int_equal(chain.entries[0].at.gpa.raw, TABLE(0) + 8);
+        assert_int_equal(chain.entries[0].at.nested.end, is_npt ? MV_NESTED_NOT_PRESENT : MV_NESTED_NONE);
+        assert_int_equal(chain.verdict.rule, is_npt ? MV_RULE_NOT_PRESENT : MV_RULE_NONE);
+        mv_chain_release(&chain);
+        rig_close(&rig);
+    }
+}
+
 /* --- printed ----------------------------------------------------------------------------------------------------
  */
 
@@ -203,6 +226,7 @@ int main(void)
         cmocka_unit_test(ept_is_shown_before_and_after),
         cmocka_unit_test(an_mmio_entry_is_known_again),
         cmocka_unit_test(a_readonly_slot_is_told),
+        cmocka_unit_test(pdptes_are_where_the_walk_finds_them),
         cmocka_unit_test(a_chain_is_printed),
         cmocka_unit_test(bits_are_named),
     };

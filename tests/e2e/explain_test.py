@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """`memvirt explain`: where addresses of replayed guests lead, and what it refuses."""
 import os
+import socket
 import struct
+import threading
 
 from harness import REFUSED, USAGE, memvirt, temporary
 from tap import add, contains, equal, main, test
@@ -10,6 +12,10 @@ G = ['--replay', 'gups:size=8M,refs=100']
 WRONG = [
     (['explain'], '--replay'),
     (['explain', '0x1000'], '--replay'),
+    (['explain', *G, '--qmp', 'unix:/x', '0x1000'], 'both'),
+    (['explain', '--qmp', 'unix:/x', '--mmu', 'ept', '0x1000'], '--qmp'),
+    (['explain', '--qmp', 'unix:/x', '--memory', '1G', '0x1000'], '--qmp'),
+    (['explain', '--qmp', 'unix:/x'], 'no address'),
     (['explain', *G], 'no address'),
     (['explain', *G, 'rip'], "'rip' is no address"),
     (['explain', *G, '0x1000', '0x10000000000000000'], 'no address'),
@@ -161,6 +167,36 @@ def text_for_people():
                  '      ept: RW needed, RWX allowed, page of 4K\n', "  verdict: a user's write is allowed\n",
                  '\n\ngva 0x800000000000, a write by a user\n', '  the guest takes #GP'):
         contains(out, part)
+
+
+@test
+def no_monitor_there():
+    for address, why in (('unix:/nonexistent/qmp', 'No such file'), ('tcp:127.0.0.1:1', 'refused'),
+                         ('tcp:8.8.8.8:1', 'unix:PATH or tcp:127.0.0.1:PORT'), ('stdio', 'unix:PATH'),
+                         ('unix:' + 'x' * 200, 'too long')):
+        equal(memvirt('explain', '--qmp', address, '0').expect(REFUSED, address, why).out, '')
+
+
+@test
+def what_is_no_monitor_is_told():
+    """It hangs up, or says what no monitor says."""
+    for answer in (b'', b'\n', b'HTTP/1.0 400\n', b'[]\n', b'{}\n', b'{"QMP": 1', b'{"QMP": 1}\n',
+                   b'{"QMP": 1}\n{"event": 1}\n{"return": 1}\n', b'{"QMP": 1}\n{"error": {"desc": "never"}}\n'):
+        with temporary() as folder, socket.socket(socket.AF_UNIX) as listener:
+            path = os.path.join(folder, 'socket')
+            listener.bind(path)
+            listener.listen(1)
+            def serve():
+                connection, _ = listener.accept()
+                connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):
+                    pass
+                connection.close()
+            thread = threading.Thread(target=serve)
+            thread.start()
+            equal(memvirt('explain', '--qmp', 'unix:' + path, '0').expect(REFUSED, path).out, '')
+            thread.join()
 
 
 @test

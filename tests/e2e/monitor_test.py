@@ -410,6 +410,26 @@ def qmp_as_qemu_speaks_it():
 
 
 @test
+def explain_asks_a_running_guest():
+    with monitored() as (process, path, qmp_path):
+        hmp = Hmp(path)
+        spinning(hmp)
+        hmp('stop')
+        rip = '0x' + re.search('RIP=([0-9a-f]+)', hmp('info registers')).group(1)
+        ask = ['explain', '--qmp', 'unix:' + qmp_path]
+        out = memvirt(*ask, '--access', 'fetch', rip, str(1 << 47)).expect(0).out
+        equal(out, (hmp('explain -f ' + rip) + '\n' + hmp('explain -f 0x800000000000')).replace('\r', ''))
+        for options, flags in ((['--access', 'write', '--user'], '-w -u'), (['--supervisor'], '-s'),
+                               (['--implicit'], '-i')):
+            equal(memvirt(*ask, *options, rip).expect(0).out, hmp('explain %s %s' % (flags, rip)).replace('\r', ''))
+        report = memvirt(*ask, '--format', 'json', rip).expect(0).report()
+        chain, = report['chains']
+        equal((report['source'], chain['end'], chain['verdict']['rule']), ('unix:' + qmp_path, 'complete', 'none'))
+        equal('human-readable-text' in chain, False)
+        memvirt('explain', '--qmp', 'unix:' + path, '0').expect(REFUSED, 'QMP')  # HMP speaks otherwise
+
+
+@test
 def a_value_tree_for_programs():
     """What HMP prints and what QMP returns come from one tree."""
     with monitored() as (process, path, qmp_path):
@@ -433,7 +453,15 @@ def a_value_tree_for_programs():
         contains(hmp('explain -u 0x800000000000'), '  the guest takes #GP')
         equal(qmp('x-explain', address='0x800000000000', write=True)['verdict']['rule'], 'non-canonical')
         qmp.refuses({'execute': 'x-explain', 'arguments': {'address': 0, 'write': True, 'fetch': True}},
-                    'GenericError', 'write and fetch cannot be both')
+                    'GenericError', 'only one of write and fetch')
+        qmp.refuses({'execute': 'x-explain', 'arguments': {'address': 0, 'user': True, 'implicit': True}},
+                    'GenericError', 'only one of user, supervisor and implicit')
+        for flags, words in (('-w -u', 'a write by a user'), ('-f -s', 'a fetch by a supervisor'),
+                             ('-i', 'a read by the processor itself')):
+            contains(hmp('explain %s 0' % flags), 'gva 0x0, %s\r\n' % words)
+        page = explained['page']
+        equal((page['way'], page['region'], page['readonly']), (['system', 'ram-below-4g', 'ram'], 'ram', False))
+        equal(page['rights'], explained['entries'][-1]['rights'])
         text = qmp('x-query-ramblock')['human-readable-text']
         equal(hmp('info ramblock').replace('\r', ''), text)
         for block in qmp('x-query-blocks'):
