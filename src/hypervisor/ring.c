@@ -181,12 +181,12 @@ int hv_reset_dirty_rings(struct hv_vm *vm)
     if (vm->ring_bytes == 0) {
         return -EINVAL;
     }
+    /* The list is changed under `slots_lock` too; `vcpus_lock` is a leaf, and a notifier takes it under
+     * `mmu_lock`. */
     pthread_mutex_lock(&vm->slots_lock);
-    pthread_mutex_lock(&vm->vcpus_lock);
     for (struct hv_vcpu *vcpu = vm->vcpus; vcpu; vcpu = vcpu->next) {
         count += reset_ring(vm, vcpu->ring);
     }
-    pthread_mutex_unlock(&vm->vcpus_lock);
     if (count > 0) {
         hv_flush_all(vm);
     }
