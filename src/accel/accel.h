@@ -71,6 +71,11 @@ struct accel {
     /* KVM_SET_USER_MEMORY_REGION: size 0 deletes. 0 or -errno. */
     int (*set_slot)(struct accel_vm *vm, const struct kvm_userspace_memory_region *slot);
 
+    /* Nests: between the two no vCPU makes an access, nor sees a slot that is set. NULL: vCPUs run by `run`, and
+     * the caller knows how to end that. */
+    void (*hold_vcpus)(struct accel_vm *vm);
+    void (*release_vcpus)(struct accel_vm *vm);
+
     /* Private pages. Whether slots can have a guest_memfd; without, none of what follows is called. */
     bool (*has_guest_memfds)(const struct accel_vm *vm);
     /* KVM_CREATE_GUEST_MEMFD: a descriptor, which is the caller's, or -errno. */

@@ -52,6 +52,8 @@ static void init_locks(struct hv_vm *vm)
     pthread_mutex_init(&vm->mmu_lock, NULL);
     pthread_mutex_init(&vm->vcpus_lock, NULL);
     hv_notifier_init(&vm->notifier);
+    pthread_mutex_init(&vm->hold.lock, NULL);
+    pthread_cond_init(&vm->hold.ended, NULL);
     pthread_mutex_init(&vm->io.ring_lock, NULL);
 }
 
@@ -64,6 +66,8 @@ static void free_vm(struct hv_vm *vm)
         }
     }
     hv_notifier_finish(&vm->notifier);
+    pthread_cond_destroy(&vm->hold.ended);
+    pthread_mutex_destroy(&vm->hold.lock);
     io_finish(vm);
     pthread_mutex_destroy(&vm->vcpus_lock);
     pthread_mutex_destroy(&vm->mmu_lock);
@@ -214,6 +218,45 @@ void hv_post_all(struct hv_vm *vm, unsigned requests)
         hv_request_post(&vcpu->requests, requests);
     }
     pthread_mutex_unlock(&vm->vcpus_lock);
+}
+
+/*
+ * Counted first, then posted: a vCPU that has taken the request sees the count, one that has not finds the request
+ * at its next entry, and for one that is inside the wait waits. One that is made meanwhile has requests from
+ * birth.
+ */
+void hv_hold_vcpus(struct hv_vm *vm)
+{
+    atomic_fetch_add(&vm->hold.count, 1);
+    hv_post_all(vm, HV_REQUEST_STAY_OUT);
+    (void)rendezvous_wait(&vm->inside);
+    hv_sync_dirty(vm);
+}
+
+void hv_release_vcpus(struct hv_vm *vm)
+{
+    pthread_mutex_lock(&vm->hold.lock);
+    assert(atomic_load(&vm->hold.count) > 0);
+    if (atomic_fetch_sub(&vm->hold.count, 1) == 1) {
+        pthread_cond_broadcast(&vm->hold.ended);
+    }
+    pthread_mutex_unlock(&vm->hold.lock);
+}
+
+bool hv_stay_out(struct hv_vcpu *vcpu)
+{
+    struct hv_hold *hold = &vcpu->vm->hold;
+    if (atomic_load(&hold->count) == 0) {
+        return false;
+    }
+    rendezvous_leave(&vcpu->inside);
+    pthread_mutex_lock(&hold->lock);
+    while (atomic_load(&hold->count) != 0) {
+        pthread_cond_wait(&hold->ended, &hold->lock);
+    }
+    pthread_mutex_unlock(&hold->lock);
+    rendezvous_enter(&vcpu->inside);
+    return true;
 }
 
 void hv_flush_all(struct hv_vm *vm)

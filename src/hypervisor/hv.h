@@ -73,6 +73,13 @@ struct hv_notifier {
     pthread_cond_t idle; /* `active` became 0 */
 };
 
+/* Who keeps vCPUs out (hv_hold_vcpus). */
+struct hv_hold {
+    atomic_uint count;    /* holds that have not ended */
+    pthread_mutex_t lock; /* a leaf */
+    pthread_cond_t ended; /* `count` became 0 */
+};
+
 struct hv_vcpu;
 struct dirty_ring;
 
@@ -85,6 +92,7 @@ struct hv_vm {
     pthread_mutex_t mmu_lock;                  /* who walks tables and is no vCPU's fault */
     struct hv_slots *slots[HV_ADDRESS_SPACES]; /* published: load it by hv_slots, or under `slots_lock` */
     struct hv_notifier notifier;
+    struct hv_hold hold;
     struct io io;                /* ioeventfds and coalesced zones */
     struct hv_counters counters; /* without the vCPUs': see hv_counters_read */
     pthread_mutex_t vcpus_lock;  /* the list; a leaf */
@@ -181,6 +189,18 @@ void hv_mark_dirty_gfn(struct hv_vcpu *vcpu, uint64_t gfn);
 
 /* Any thread: post to every vCPU, and wait for none. */
 void hv_post_all(struct hv_vm *vm, unsigned requests);
+
+/*
+ * Not inside, with none of the VM's locks: keep every vCPU out, between two changes that it must not see apart,
+ * and wait until none is inside. What vCPUs have in their page-modification logs is in the dirty log then, as with
+ * KVM after an exit. Nests, from any threads. Nobody who is inside ends up waiting: it leaves first.
+ */
+void hv_hold_vcpus(struct hv_vm *vm);
+void hv_release_vcpus(struct hv_vm *vm);
+
+/* Inside, by the vCPU's thread, when it has taken its requests: leave while vCPUs are held, and enter again. Then
+ * other requests may be pending. @return whether it had to */
+bool hv_stay_out(struct hv_vcpu *vcpu);
 
 /*
  * Not inside: post HV_REQUEST_FLUSH to every vCPU and wait until none uses the old translations. With any locks

@@ -14,6 +14,7 @@ enum hv_request {
     HV_REQUEST_RELOAD_ROOT = 1u << 1, /* the root that it walks is obsolete; implies a flush */
     HV_REQUEST_DRAIN_PML = 1u << 2,   /* hand the buffer to the dirty log */
     HV_REQUEST_LOGGING = 1u << 3,     /* whether PML is on has changed */
+    HV_REQUEST_STAY_OUT = 1u << 4,    /* see hv_hold_vcpus: it asks whether it may go on */
     HV_REQUEST_HELD = 1u << 30,       /* somebody does a vCPU's work in its place: it waits to take its requests */
 };
 
@@ -27,10 +28,11 @@ static inline void hv_request_post(struct hv_requests *r, unsigned what)
     atomic_fetch_or_explicit(&r->pending, what, memory_order_release);
 }
 
-/* The fast check, inside: relaxed, ordered by the rendezvous. */
+/* The fast check, inside. What was posted before a rendezvous is seen by that; acquire is for what another thread
+ * has done in the vCPU's place: pairs with hv_request_let_go. */
 static inline bool hv_request_is_pending(struct hv_requests *r)
 {
-    return atomic_load_explicit(&r->pending, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&r->pending, memory_order_acquire) != 0;
 }
 
 /* Inside, by the vCPU's thread: all that is pending is its to do now. While another thread holds the vCPU, it

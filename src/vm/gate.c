@@ -85,10 +85,16 @@ void gate_close(struct mv_vm *vm)
         pthread_cond_wait(&vm->changed, &vm->lock);
     }
     pthread_mutex_unlock(&vm->lock);
+    if (vm->ops->hold_vcpus) {
+        vm->ops->hold_vcpus(vm->accel);
+    }
 }
 
 void gate_open(struct mv_vm *vm)
 {
+    if (vm->ops->release_vcpus) {
+        vm->ops->release_vcpus(vm->accel);
+    }
     pthread_mutex_lock(&vm->lock);
     atomic_fetch_sub(&vm->gate, 1);
     pthread_cond_broadcast(&vm->changed);

@@ -60,8 +60,11 @@ static void see_to_requests(struct accel_vcpu *vcpu)
 void soft_enter(struct accel_vcpu *vcpu)
 {
     rendezvous_enter(&vcpu->hv->inside);
-    if (__builtin_expect(hv_request_is_pending(&vcpu->hv->requests), 0)) {
+    while (__builtin_expect(hv_request_is_pending(&vcpu->hv->requests), 0)) {
         see_to_requests(vcpu);
+        if (!hv_stay_out(vcpu->hv)) {
+            break;
+        }
     }
 }
 

@@ -100,6 +100,16 @@ static int set_slot(struct accel_vm *vm, const struct kvm_userspace_memory_regio
     return hv_set_slot(vm->hv, slot);
 }
 
+static void hold_vcpus(struct accel_vm *vm)
+{
+    hv_hold_vcpus(vm->hv);
+}
+
+static void release_vcpus(struct accel_vm *vm)
+{
+    hv_release_vcpus(vm->hv);
+}
+
 static bool has_guest_memfds(const struct accel_vm *vm)
 {
     (void)vm;
@@ -251,6 +261,8 @@ const struct accel accel_soft = {
     .has_readonly_slots = has_readonly_slots,
     .paging = paging,
     .set_slot = set_slot,
+    .hold_vcpus = hold_vcpus,
+    .release_vcpus = release_vcpus,
     .has_guest_memfds = has_guest_memfds,
     .attributes = attributes,
     .host_begin = host_begin,
