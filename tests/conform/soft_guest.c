@@ -78,10 +78,16 @@ struct mv_vcpu *soft_guest_add_vcpu(struct soft_guest *g)
 
 void soft_guest_make(struct soft_guest *g, const char *accel)
 {
+    soft_guest_make_with_ring(g, accel, 0);
+}
+
+void soft_guest_make_with_ring(struct soft_guest *g, const char *accel, uint32_t entries)
+{
     struct mv_error err = {0};
     *g = (struct soft_guest){.accel = accel, .root_table = GUEST_TABLES, .next_table = GUEST_TABLES + 4096};
     make_memory(g);
-    struct mv_vm_options options = {.accel = accel, .memory = g->memory, .io = g->io};
+    struct mv_vm_options options = {
+        .accel = accel, .memory = g->memory, .io = g->io, .dirty_ring_entries = entries};
     must(mv_vm_create(&options, &g->vm, &err), &err);
     g->vcpu = soft_guest_add_vcpu(g);
 }
@@ -115,7 +121,8 @@ uint64_t soft_guest_entry_gpa(const struct soft_guest *g, uint64_t gva, unsigned
 {
     uint64_t table = g->root_table;
     for (unsigned l = 4; l > level; l--) {
-        table = *word(g, table + 8 * index_of(gva, l)) & UINT64_C(0x000ffffffffff000);
+        table = __atomic_load_n(word(g, table + 8 * index_of(gva, l)), __ATOMIC_RELAXED) &
+                UINT64_C(0x000ffffffffff000);
     }
     return table + 8 * index_of(gva, level);
 }

@@ -36,6 +36,8 @@ struct soft_guest {
 
 /* Paging on, 4 levels, CPL 0; nothing is mapped. `accel` as in "soft,mmu=npt". */
 void soft_guest_make(struct soft_guest *g, const char *accel);
+/* The same with a dirty ring of so many entries for each vCPU; 0: none. */
+void soft_guest_make_with_ring(struct soft_guest *g, const char *accel, uint32_t entries);
 void soft_guest_end(struct soft_guest *g);
 
 /* One more vCPU with the same registers. */
