@@ -150,6 +150,7 @@ struct mv_chain {
 
 /**
  * Explain `gva` as vCPU `vcpu` would translate it now. Only while the VM is not running, or by who paused it.
+ * Nothing changes, but that "kvm", when it is asked at the end, sets A in the entries on the way.
  * @return 0; -EBUSY; or what the host says about the registers. A gva that leads nowhere is no error: see `end`.
  */
 MV_API int mv_explain(struct mv_vcpu *vcpu, mv_gva_t gva, struct mv_chain *ret, struct mv_error *err);

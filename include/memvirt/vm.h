@@ -200,7 +200,9 @@ struct mv_translation {
     mv_gpa_t gpa;
 };
 
-/** Only while the VM is not running, or by who paused it. @return 0; -EBUSY; or what the host says */
+/** As for an explicit read by a supervisor: SMAP and protection keys may refuse it. "kvm" sets A in the guest's
+ * entries on the way; "soft" only looks. Only while the VM is not running, or by who paused it.
+ * @return 0; -EBUSY; or what the host says */
 MV_API int mv_vcpu_translate(struct mv_vcpu *vcpu, mv_gva_t gva, struct mv_translation *ret, struct mv_error *err);
 
 MV_END_DECLS

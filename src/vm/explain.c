@@ -184,9 +184,6 @@ static int explain(struct mv_vcpu *vcpu, mv_gva_t gva, const struct mv_asked *as
     struct question q = {.vcpu = vcpu, .memory = vcpu->vm->options.memory};
     struct mv_chain chain = {.gva = gva};
     int rc = read_registers(vcpu, &sregs, &chain.registers, err);
-    if (rc == 0) {
-        rc = mv_vcpu_translate(vcpu, gva, &chain.accel, err);
-    }
     if (rc < 0) {
         return rc;
     }
@@ -200,6 +197,10 @@ static int explain(struct mv_vcpu *vcpu, mv_gva_t gva, const struct mv_asked *as
         q.access = (struct pt_access){asked->access, who_of(asked, &chain.registers)};
     }
     x86_walk_for(&q.paging, gva, &q.access, read_entry, &q, &q.walk);
+    rc = mv_vcpu_translate(vcpu, gva, &chain.accel, err); /* after it: KVM sets A */
+    if (rc < 0) {
+        return rc;
+    }
     chain.mode = q.paging.mode;
     chain.cr3 = sregs.cr3;
     fill_chain(&q, &chain);

@@ -30,6 +30,7 @@
 #define ENTRY_PS UINT64_C(0x80)
 
 static uint64_t state_of_random;
+static uint64_t tables_before[TABLES * 512];
 
 static uint64_t random_bits(void)
 {
@@ -127,13 +128,33 @@ static void fill_tables(struct rig *rig)
     }
 }
 
+static void read_tables(struct rig *rig)
+{
+    assert_int_equal(mv_space_read(mv_board_memory(rig->board), mv_gpa(TABLES_GPA), tables_before,
+                                   sizeof tables_before, MV_ATTRS_NONE),
+                     MV_OK);
+}
+
+/* The entries that are shown are those that were there: KVM sets A in them when it is asked. */
+static void check_entries(const struct mv_chain *chain)
+{
+    for (size_t i = 0; i < chain->entry_count; i++) {
+        const uint64_t at = chain->entries[i].at.gpa.raw - TABLES_GPA;
+        if (at < sizeof tables_before) {
+            assert_int_equal(chain->entries[i].value, tables_before[at / 8]);
+        }
+    }
+}
+
 /* One canonical address: both find the same page, or neither finds any. */
 static bool walk_one(struct rig *rig)
 {
     struct mv_error err;
     struct mv_chain chain;
     const mv_gva_t gva = mv_gva((uint64_t)((int64_t)(random_bits() << 16) >> 16));
+    read_tables(rig);
     must(mv_explain(rig->vcpu, gva, &chain, &err), &err);
+    check_entries(&chain);
     const bool found = chain.end == MV_CHAIN_COMPLETE || chain.end == MV_CHAIN_NOT_RAM;
     if (found != chain.accel.valid || (found && chain.page.gpa.raw != chain.accel.gpa.raw)) {
         for (size_t i = 0; i < chain.entry_count; i++) {
