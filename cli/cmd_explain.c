@@ -8,6 +8,7 @@
 #include "explain.h"
 #include "json.h"
 #include "message.h"
+#include "progress.h"
 #include "replay_options.h"
 #include "size.h"
 
@@ -200,6 +201,7 @@ struct job {
     const struct request *request;
     struct mv_trace *trace;
     struct mv_replay *replay;
+    struct progress progress;
     uint64_t references;
     struct mv_chain *chains;
     size_t count; /* of chains that are there */
@@ -228,10 +230,14 @@ static int replay(struct job *job, struct mv_error *err)
     do {
         int rc = mv_trace_read(job->trace, &records, &count, err);
         taken = rc == 0 ? wanted(job, records, count) : 0;
-        rc = rc == 0 ? mv_replay_feed(job->replay, records, taken, err) : rc;
         if (rc < 0) {
             return rc;
         }
+        rc = mv_replay_feed(job->replay, records, taken, err);
+        if (rc < 0) {
+            return replay_name_source(job->request->source, rc, err);
+        }
+        progress_show(&job->progress, job->trace, job->references);
     } while (count > 0 && taken == count);
     return job->request->has_process ? mv_replay_switch(job->replay, job->request->process, err) : 0;
 }
@@ -258,6 +264,7 @@ static int carry_out(struct job *job, struct mv_error *err)
     }
     if (rc == 0) {
         rc = replay(job, err);
+        progress_end(&job->progress);
     }
     return rc == 0 ? explain(job, err) : rc;
 }

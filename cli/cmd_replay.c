@@ -3,12 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "command.h"
 #include "json.h"
 #include "message.h"
+#include "progress.h"
 #include "replay.h"
 #include "replay_options.h"
 
@@ -189,49 +188,9 @@ struct job {
     struct mv_trace *trace;
     struct mv_costs *costs;
     struct mv_replay *replays[REPLAY_SCHEMES_MAX];
-    bool shows_progress;
-    struct timespec shown;
+    struct progress progress;
     uint64_t records;
 };
-
-/* At most ten times a second, on a terminal only. */
-static void show_progress(struct job *job)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    double since = (double)(now.tv_sec - job->shown.tv_sec) + (double)(now.tv_nsec - job->shown.tv_nsec) / 1e9;
-    if (!job->shows_progress || since < 0.1) {
-        return;
-    }
-    job->shown = now;
-    double part = mv_trace_progress(job->trace);
-    if (part < 0) {
-        fprintf(stderr, "\r%12llu records", (unsigned long long)job->records);
-        return;
-    }
-    char bar[41];
-    for (int i = 0; i < 40; i++) {
-        bar[i] = (double)i < part * 40 ? '#' : '.';
-    }
-    bar[40] = 0;
-    fprintf(stderr, "\r[%s] %3.0f %%", bar, part * 100);
-}
-
-static void end_progress(const struct job *job)
-{
-    if (job->shows_progress) {
-        fprintf(stderr, "\r%60s\r", "");
-    }
-}
-
-/* The library does not know which trace it was that made the guest do so. */
-static int name_source(const struct job *job, int rc, struct mv_error *err)
-{
-    char text[sizeof err->text];
-    snprintf(text, sizeof text, "%.100s: %.200s", job->request->source, err->text);
-    memcpy(err->text, text, sizeof text);
-    return rc;
-}
 
 static int replay_all(struct job *job, struct mv_error *err)
 {
@@ -245,11 +204,11 @@ static int replay_all(struct job *job, struct mv_error *err)
         for (size_t i = 0; i < job->request->count; i++) {
             rc = mv_replay_feed(job->replays[i], records, count, err);
             if (rc < 0) {
-                return name_source(job, rc, err);
+                return replay_name_source(job->request->source, rc, err);
             }
         }
         job->records += count;
-        show_progress(job);
+        progress_show(&job->progress, job->trace, job->records);
     }
 }
 
@@ -302,12 +261,12 @@ static int run(int argc, char **argv)
         fputs(help, stdout);
         return CLI_OK;
     }
-    struct job job = {.request = &request, .shows_progress = isatty(STDERR_FILENO)};
+    struct job job = {.request = &request};
     struct mv_error err;
     int rc = prepare(&job, &err);
     if (rc == 0) {
         rc = replay_all(&job, &err);
-        end_progress(&job);
+        progress_end(&job.progress);
     }
     status = rc < 0 ? say_refusal(&err) : print(&job);
     mv_trace_close(job.trace);

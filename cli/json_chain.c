@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "json_chain.h"
 
+#include "report.h"
+
 json_t *json_words(const char *const *words, size_t count)
 {
     json_t *array = json_array();
@@ -8,6 +10,19 @@ json_t *json_words(const char *const *words, size_t count)
         array = json_with_item(array, json_text(words[i]));
     }
     return array;
+}
+
+json_t *json_slot(const struct mv_slot *slot)
+{
+    const char *flags[REPORT_SLOT_FLAGS_MAX];
+    const size_t count = report_slot_flags(slot->flags, flags);
+    json_t *object = json_object();
+    object = json_with(object, "id", json_number(slot->id));
+    object = json_with(object, "gpa", json_number(slot->gpa.raw));
+    object = json_with(object, "size", json_number(slot->size_bytes));
+    object = json_with(object, "flags", json_number(slot->flags));
+    object = json_with(object, "flag_names", json_words(flags, count));
+    return json_with(object, "hva", json_number(slot->hva.raw));
 }
 
 static json_t *letters(unsigned set, const char *const names[3])

@@ -9,6 +9,8 @@
 
 json_t *json_words(const char *const *words, size_t count);
 
+json_t *json_slot(const struct mv_slot *slot);
+
 /* Adds the members of a chain to an object: all but where it leads. */
 json_t *json_with_chain(json_t *object, const struct mv_chain *chain);
 

@@ -9,6 +9,37 @@
 #include "qmp_client.h"
 #include "size.h"
 
+/* Puts the slot of a place into the array, unless it is there. */
+static json_t *with_slot(json_t *slots, const struct mv_place *place)
+{
+    json_t *slot;
+    size_t i;
+    if (!place->has_slot) {
+        return slots;
+    }
+    json_array_foreach(slots, i, slot)
+    {
+        if (json_integer_value(json_object_get(slot, "id")) == (json_int_t)place->slot.id) {
+            return slots;
+        }
+    }
+    return json_with_item(slots, json_slot(&place->slot));
+}
+
+/* Those that any of the chains leads through. */
+static json_t *slots_value(const struct explain_report *report)
+{
+    json_t *slots = json_array();
+    for (size_t i = 0; i < report->count; i++) {
+        const struct mv_chain *chain = &report->chains[i];
+        for (size_t k = 0; k < chain->entry_count; k++) {
+            slots = with_slot(slots, &chain->entries[k].at);
+        }
+        slots = with_slot(slots, &chain->page);
+    }
+    return slots;
+}
+
 bool json_print_explain(const struct explain_report *report)
 {
     json_t *chains = json_array();
@@ -22,6 +53,7 @@ bool json_print_explain(const struct explain_report *report)
     object = json_with(object, "source", json_text(report->source));
     object = json_with(object, "format", json_text(report->source_format));
     object = json_with(object, "references", json_number(report->references));
+    object = json_with(object, "slots", slots_value(report));
     return json_print(json_with(object, "chains", chains));
 }
 

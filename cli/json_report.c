@@ -83,24 +83,11 @@ static json_t *ram_value(const struct report *report)
     return json_with(object, "usage", usage_value(report));
 }
 
-static json_t *slot_value(const struct mv_slot *slot)
-{
-    const char *flags[REPORT_SLOT_FLAGS_MAX];
-    const size_t count = report_slot_flags(slot->flags, flags);
-    json_t *object = json_object();
-    object = json_with(object, "id", json_number(slot->id));
-    object = json_with(object, "gpa", json_number(slot->gpa.raw));
-    object = json_with(object, "size", json_number(slot->size_bytes));
-    object = json_with(object, "flags", json_number(slot->flags));
-    object = json_with(object, "flag_names", json_words(flags, count));
-    return json_with(object, "hva", json_number(slot->hva.raw));
-}
-
 static json_t *slots_value(const struct report *report)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < report->slot_count; i++) {
-        array = json_with_item(array, slot_value(&report->slots[i]));
+        array = json_with_item(array, json_slot(&report->slots[i]));
     }
     return array;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "replay_options.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "command.h"
@@ -31,4 +32,12 @@ int replay_parse_memory(const char *command, const char *value, struct mv_replay
         return usage_error(command, "--memory %s: not a multiple of 1G, such as 64G", value);
     }
     return CLI_OK;
+}
+
+int replay_name_source(const char *source, int rc, struct mv_error *err)
+{
+    char text[sizeof err->text];
+    snprintf(text, sizeof text, "%.100s: %.200s", source, err->text);
+    memcpy(err->text, text, sizeof text);
+    return rc;
 }

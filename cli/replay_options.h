@@ -11,4 +11,8 @@ int replay_parse_page(const char *command, const char *option, const char *value
 int replay_parse_levels(const char *command, const char *value, struct mv_replay_options *ret);
 int replay_parse_memory(const char *command, const char *value, struct mv_replay_options *ret);
 
+/* An error of mv_replay_feed(): the library does not know which trace it was that made the guest do so. Returns
+ * `rc`. */
+int replay_name_source(const char *source, int rc, struct mv_error *err);
+
 #endif

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """`memvirt explain`: where addresses of replayed guests lead, and what it refuses."""
 import os
+import pty
 import socket
 import struct
+import subprocess
 import threading
 
-from harness import REFUSED, USAGE, memvirt, temporary
+from harness import MEMVIRT, REFUSED, USAGE, memvirt, temporary
 from tap import add, contains, equal, main, test
 
 G = ['--replay', 'gups:size=8M,refs=100']
@@ -60,6 +62,7 @@ def trace(folder, records):
 def every_entry_leads_to_the_next():
     report = explained('sequential:size=1M,stride=4K', hex(BASE + 0x5678))
     equal((report['mmu'], report['references'], report['format']), ('ept', 256, 'sequential'))
+    equal([(s['id'], s['gpa'], s['size'], s['flag_names']) for s in report['slots']], [(0, 0, 16 << 30, [])])
     chain, = report['chains']
     table = int(chain['cr3'], 16)
     for entry, level in zip(chain['entries'], (4, 3, 2, 1)):
@@ -177,26 +180,61 @@ def no_monitor_there():
         equal(memvirt('explain', '--qmp', address, '0').expect(REFUSED, address, why).out, '')
 
 
-@test
-def what_is_no_monitor_is_told():
-    """It hangs up, or says what no monitor says."""
-    for answer in (b'', b'\n', b'HTTP/1.0 400\n', b'[]\n', b'{}\n', b'{"QMP": 1', b'{"QMP": 1}\n',
-                   b'{"QMP": 1}\n{"event": 1}\n{"return": 1}\n', b'{"QMP": 1}\n{"error": {"desc": "never"}}\n'):
-        with temporary() as folder, socket.socket(socket.AF_UNIX) as listener:
-            path = os.path.join(folder, 'socket')
-            listener.bind(path)
-            listener.listen(1)
-            def serve():
-                connection, _ = listener.accept()
+def asked(answer):
+    """What explain makes of somebody who says all this at once."""
+    with temporary() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = os.path.join(folder, 'socket')
+        listener.bind(path)
+        listener.listen(1)
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
                 connection.sendall(answer)
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(4096):
                     pass
-                connection.close()
-            thread = threading.Thread(target=serve)
-            thread.start()
-            equal(memvirt('explain', '--qmp', 'unix:' + path, '0').expect(REFUSED, path).out, '')
-            thread.join()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        result = memvirt('explain', '--qmp', 'unix:' + path, '0')
+        thread.join()
+        return result
+
+
+@test
+def what_is_no_monitor_is_told():
+    """It hangs up, or says what no monitor says."""
+    for answer in (b'', b'\n', b'HTTP/1.0 400\n', b'[]\n', b'{}\n', b'{"QMP": 1', b'{"QMP": 1}\n',
+                   b'{"QMP": 1}\n{"return": 1}\n', b'{"QMP": 1}\n{"return": 1}\n[]\n'):
+        equal(asked(answer).expect(REFUSED, 'QMP').out, '')
+    asked(b'{"QMP": 1}\n{"error": {"desc": "never"}}\n').expect(REFUSED, 'never')
+
+
+@test
+def events_are_passed_over():
+    result = asked(b'{"QMP": 1}\n{"event": "STOP"}\n{"return": {}}\n{"event": "RESUME"}\n'
+                   b'{"return": {"human-readable-text": "so it is\\n"}}\n')
+    equal(result.expect(0).out, 'so it is\n')
+
+
+@test
+def a_trace_that_does_not_fit_is_named():
+    memvirt('explain', '--memory', '1G', '--replay', 'sequential:size=2G,stride=4K', '0').expect(
+        REFUSED, 'sequential:size=2G,stride=4K', 'memory')
+
+
+@test
+def a_progress_bar_on_a_terminal_only():
+    terminal, side = pty.openpty()
+    with subprocess.Popen([MEMVIRT, 'explain', '--replay', 'gups:size=64M,refs=3M', hex(BASE)],
+                          stdout=subprocess.PIPE, stderr=side) as process:
+        os.close(side)
+        out = process.stdout.read()
+        equal(process.wait(), 0)
+    shown = os.read(terminal, 65536)
+    os.close(terminal)
+    contains(shown, b'] ')
+    equal(b'\r[' in out, False)
+    equal(memvirt('explain', '--replay', 'gups:size=64M,refs=1M', hex(BASE)).expect(0).err, '')
 
 
 @test
