@@ -51,6 +51,7 @@ static struct walk_memory memory;    /* the model's */
 static uint8_t before[TABLES_BYTES]; /* its tables before the access */
 static struct walk_random random_state;
 static struct walk_limits limits;
+static struct model_cpu host_cpu;     /* what the host's KVM lets guests have; without KVM everything */
 static struct mv_accel_status status; /* of kvm */
 static struct side sides[SIDES];      /* the first is kvm */
 static bool kvm_has_la57;
@@ -100,7 +101,7 @@ static void side_end(struct side *s)
 /* A vCPU of the library has what the host's KVM supports; so have the model and `soft`. */
 static void read_cpuid(void)
 {
-    struct model_cpu *cpu = &limits.cpu;
+    struct model_cpu *cpu = &host_cpu;
     struct kvm_cpuid2 *cpuid = calloc(1, sizeof *cpuid + MAX_CPUID * sizeof cpuid->entries[0]);
     const int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     assert_non_null(cpuid);
@@ -134,14 +135,13 @@ static int make_sides(void **state)
     const uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
     printf("# MEMVIRT_SEED=%" PRIu64 "\n", seed);
     walk_random_seed(&random_state, seed);
-    limits = walk_all_limits(48, false);
-    limits.nestings = 1u << MODEL_NO_NESTING;
+    host_cpu = walk_all_limits(48, false).cpu;
     mv_accel_check(0, &status);
     if (status.usable) {
         read_cpuid();
         side_make(&sides[0], "kvm");
     }
-    const struct model_cpu *cpu = &limits.cpu;
+    const struct model_cpu *cpu = &host_cpu;
     for (unsigned i = 0; i < SIDES; i++) {
         char accel[128];
         sides[i].name = schemes[i];
@@ -221,6 +221,7 @@ static void make_world(struct model_world *world)
             sides[i].takes_mode = set_registers(&sides[i], &world->regs);
             assert_true(i == 0 || sides[i].takes_mode);
             if (i > 0) {
+                mv_soft_set_keys(sides[i].vcpu, world->regs.pkru, world->regs.pkrs);
                 assert_true(mv_soft_invpcid(sides[i].vcpu, INVPCID_ALL, 0, mv_gva(0)));
             }
         }
@@ -314,13 +315,10 @@ static void check_side(const struct side *s, const struct model_world *world, co
     }
 }
 
-static void check_mode(enum model_mode mode)
+/* How many addresses lead somewhere, of WORLDS * WALKS. */
+static unsigned check_worlds(void)
 {
     unsigned found = 0;
-    limits.modes = 1u << mode;
-    for (unsigned i = 0; i < SIDES; i++) {
-        sides[i].takes_mode = sides[i].vm != NULL && !(i == 0 && mode == MODEL_5LEVEL && !kvm_has_la57);
-    }
     for (unsigned n = 0; n < WORLDS; n++) {
         struct model_world world;
         make_world(&world);
@@ -337,10 +335,20 @@ static void check_mode(enum model_mode mode)
             found += result.outcome == MODEL_OK;
         }
     }
+    return found;
+}
+
+static void check_mode(enum model_mode mode)
+{
+    limits = (struct walk_limits){.cpu = host_cpu, .modes = 1u << mode, .nestings = 1u << MODEL_NO_NESTING};
+    for (unsigned i = 0; i < SIDES; i++) {
+        sides[i].takes_mode = sides[i].vm != NULL && !(i == 0 && mode == MODEL_5LEVEL && !kvm_has_la57);
+    }
+    const unsigned found = check_worlds();
     kvm_modes |= sides[0].takes_mode ? 1u << mode : 0;
-    printf("# %u of %u addresses lead somewhere; /dev/kvm %s\n", found, WORLDS * WALKS,
+    printf("# %u of %u addresses lead somewhere; kvm: %s\n", found, WORLDS * WALKS,
            sides[0].takes_mode ? "agrees"
-           : status.usable     ? "does not take this mode"
+           : status.usable     ? "it does not take this mode"
                                : status.text);
     assert_true(found > WORLDS);
 }
@@ -375,6 +383,19 @@ static void all_agree_5level(void **state)
     check_mode(MODEL_5LEVEL);
 }
 
+/* SMEP, SMAP and protection keys, which the host's processor may lack; so KVM is not asked. */
+static void soft_agrees_with_all_features(void **state)
+{
+    (void)state;
+    limits = walk_all_limits(host_cpu.maxphyaddr, host_cpu.amd);
+    limits.cpu.has_1g = host_cpu.has_1g;
+    limits.nestings = 1u << MODEL_NO_NESTING;
+    for (unsigned i = 0; i < SIDES; i++) {
+        sides[i].takes_mode = i > 0;
+    }
+    assert_true(check_worlds() > WORLDS);
+}
+
 /* Not by the way, as in the modes above. */
 static void kvm_took_part(void **state)
 {
@@ -389,8 +410,10 @@ static void kvm_took_part(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_agree_off),    cmocka_unit_test(all_agree_32bit),  cmocka_unit_test(all_agree_pae),
-        cmocka_unit_test(all_agree_4level), cmocka_unit_test(all_agree_5level), cmocka_unit_test(kvm_took_part),
+        cmocka_unit_test(all_agree_off),    cmocka_unit_test(all_agree_32bit),
+        cmocka_unit_test(all_agree_pae),    cmocka_unit_test(all_agree_4level),
+        cmocka_unit_test(all_agree_5level), cmocka_unit_test(soft_agrees_with_all_features),
+        cmocka_unit_test(kvm_took_part),
     };
     return cmocka_run_group_tests_name("translate", tests, make_sides, end_sides);
 }
