@@ -13,7 +13,7 @@
  * - levels=4 (default), 5: of its tables
  * - tlb=off (default), or L1=64x4 and, each behind a colon, L2=1536x12, L1-2M=, L1-1G=, L2-1G=: entries x ways;
  * off is a cache that counts nothing
- * - walk-caches=on, off (default): paging-structure caches
+ * - walk-caches=on (default with tlb=off), off (else): paging-structure caches
  * - nested-tlb=on, off (default): a cache of the second dimension
  * - log-by=write-protection, dirty-bit, pml: how writes to logged pages are noticed; dirty-bit where there are
  * such

@@ -14,6 +14,7 @@
 struct soft_options {
     struct hv_options hv;
     struct hw_options hw;
+    bool has_said_walk_caches; /* else they follow tlb */
 };
 
 /* NULL or "mmu=npt,host-page=2M". 0, or -EINVAL with the reason "bad-property". */

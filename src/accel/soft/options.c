@@ -138,6 +138,7 @@ static bool set_tlb(struct soft_options *o, struct word w)
 
 static bool set_walk_caches(struct soft_options *o, struct word w)
 {
+    o->has_said_walk_caches = true;
     return read_switch(w, &o->hw.has_walk_caches);
 }
 
@@ -298,6 +299,9 @@ int soft_options_parse(const char *text, struct soft_options *ret, struct mv_err
             return rc;
         }
         text = text[length] == ',' ? text + length + 1 : NULL;
+    }
+    if (!ret->has_said_walk_caches) {
+        ret->hw.has_walk_caches = !ret->hw.model_tlb; /* who counts, counts whole walks */
     }
     bool has_dirty_bits = ret->hv.access_dirty && ret->hv.mmu != HV_MMU_NATIVE;
     if (!has_dirty_bits && ret->hv.log_by == HV_LOG_BY_DIRTY_BIT) {
