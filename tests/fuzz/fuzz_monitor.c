@@ -2,7 +2,8 @@
 /*
  * libFuzzer target: any bytes as what a client of a monitor sends. The first byte says whether it speaks HMP or
  * QMP, and in what pieces the rest arrives. Whatever is sent, each answer of QMP is a line of JSON, lines of HMP
- * end in a prompt, and what is kept of the input is bounded. Needs /dev/kvm: the VM is made, but never started.
+ * end in a prompt, and what is kept of the input is bounded. The VM is made, but never started: on KVM if that can
+ * be used, and else on soft.
  */
 #include <error.h>
 #include <stdlib.h>
@@ -53,7 +54,11 @@ static const struct mv_monitor_options *the_world(void)
     must(mv_region_add(root, 0, ram, 0, NULL) == 0);
     must(mv_space_create(machine, "memory", root, &options.memory, NULL) == 0);
     must(mv_space_create(machine, "I/O", ports, &options.io, NULL) == 0);
-    if (mv_vm_create(&options, &world.vm, &err) < 0 || mv_vm_add_vcpu(world.vm, NULL, &err) < 0) {
+    if (mv_vm_create(&options, &world.vm, &err) < 0) {
+        options.accel = "soft";
+        must(mv_vm_create(&options, &world.vm, &err) == 0);
+    }
+    if (mv_vm_add_vcpu(world.vm, NULL, &err) < 0) {
         error(1, 0, "%s", err.text);
     }
     world.machine = machine;

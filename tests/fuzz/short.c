@@ -84,7 +84,7 @@ static size_t change(const struct input *inputs, size_t count, uint8_t *ret)
     }
     for (size_t n = size == 0 ? 0 : random_below(32); n > 0; n--) {
         size_t at = random_below(size);
-        ret[at] = random_below(2) ? (uint8_t)random_below(256) : (uint8_t)(ret[at] ^ 1u << random_below(8));
+        ret[at] = (uint8_t)(random_below(2) ? random_below(256) : ret[at] ^ 1u << random_below(8));
     }
     return size;
 }
