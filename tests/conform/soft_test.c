@@ -485,20 +485,51 @@ static void invlpg_ends_what_is_stale(void **state)
 
 /* --- Properties ------------------------------------------------------------------------------------------- */
 
-/* Its hypervisor does not use such pages, either. */
+/* A GiB of RAM as the hypervisor would like it, and how much of it one translation has: paging is off. */
+static unsigned page_shift_of_a_gib(struct soft_guest *g)
+{
+    const struct mv_block_options gib = {.name = "gib", .size_bytes = 1 << 30, .align_bytes = 1 << 30};
+    struct mv_region_options ram = {.name = "gib", .kind = MV_REGION_RAM, .size_bytes = 1 << 30};
+    struct mv_region *region;
+    struct mv_soft_place place;
+    struct mv_soft_outcome outcome;
+    assert_int_equal(mv_block_create(g->machine, &gib, &ram.block, NULL), 0);
+    assert_int_equal(mv_region_create(g->machine, &ram, &region, NULL), 0);
+    assert_int_equal(mv_region_add(g->root, 1 << 30, region, 0, NULL), 0);
+    set_mode(g, 0x11, 0, 0);
+    assert_int_equal(mv_soft_touch(g->vcpu, mv_gva(1 << 30), MV_ACCESS_READ, &place, &outcome), MV_SOFT_DONE);
+    mv_region_put(region);
+    mv_block_put(ram.block);
+    return place.page_shift;
+}
+
+/* Its hypervisor has none, either. */
 static void a_processor_may_lack_1g_pages(void **state)
 {
-    static const char *const lacking[] = {"soft,mmu=native,1g-pages=off", "soft,mmu=ept,1g-pages=off",
-                                          "soft,mmu=npt,1g-pages=off"};
+    static const struct {
+        const char *accel;
+        unsigned page_shift; /* 0: there is no second dimension */
+    } cases[] = {
+        {"soft,mmu=native,1g-pages=off", 0},           {"soft,tlb=L1=64x4,mmu=ept,1g-pages=off", 21},
+        {"soft,tlb=L1=64x4,mmu=npt,1g-pages=off", 21}, {"soft,tlb=L1=64x4,mmu=ept,1g-pages=on", 30},
+        {"soft,tlb=L1=64x4,mmu=npt,1g-pages=on", 30},
+    };
     (void)state;
-    for (size_t i = 0; i < sizeof lacking / sizeof lacking[0]; i++) {
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct soft_guest g;
         struct mv_soft_outcome outcome;
-        soft_guest_make(&g, lacking[i]);
+        soft_guest_make(&g, cases[i].accel);
         soft_guest_map(&g, GVA, 0, PTE_P, 3);
-        assert_int_equal(read_byte(&g, GVA, &outcome), MV_SOFT_FAULT);
-        assert_fault(&outcome, 9, MV_SOFT_RULE_RESERVED_BIT, GVA);
-        assert_int_equal(outcome.fault.reserved, PTE_PS);
+        if (cases[i].page_shift != 30) {
+            assert_int_equal(read_byte(&g, GVA, &outcome), MV_SOFT_FAULT);
+            assert_fault(&outcome, 9, MV_SOFT_RULE_RESERVED_BIT, GVA);
+            assert_int_equal(outcome.fault.reserved, PTE_PS);
+        } else {
+            assert_int_equal(read_byte(&g, GVA, &outcome), MV_SOFT_DONE);
+        }
+        if (cases[i].page_shift != 0) {
+            assert_int_equal(page_shift_of_a_gib(&g), cases[i].page_shift);
+        }
         soft_guest_end(&g);
     }
 }
