@@ -169,7 +169,8 @@ static void add_chain(struct report *report, struct mv_vcpu *vcpu, enum report_w
     struct mv_error err;
     struct report_chain *chain = &report->chains[report->chain_count++];
     *chain = (struct report_chain){.why = why, .gva = gva};
-    const struct mv_asked asked = {.access = why == REPORT_RIP ? MV_ACCESS_FETCH : MV_ACCESS_READ};
+    const struct mv_asked asked = {.access = why == REPORT_RIP ? MV_ACCESS_FETCH : MV_ACCESS_READ,
+                                   .asks_accel = true};
     int rc = why == REPORT_TOUCHED ? mv_explain(vcpu, gva, &chain->chain, &err)
                                    : mv_explain_access(vcpu, gva, &asked, &chain->chain, &err);
     if (rc < 0) {

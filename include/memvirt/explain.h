@@ -80,6 +80,7 @@ enum mv_who {
 struct mv_asked {
     enum mv_access access;
     enum mv_who who;
+    bool asks_accel; /**< also ask the accelerator where it leads: "kvm" sets A in the guest's entries for that */
 };
 
 /** The rule that an access breaks first. */
@@ -144,17 +145,19 @@ struct mv_chain {
     struct mv_asked asked;
     bool is_user; /**< whose access that is */
     struct mv_verdict verdict;
+    bool asks_accel;             /**< it was asked: by mv_explain(), or because it was to be */
     struct mv_translation accel; /**< what the accelerator says of the same gva */
     const struct mv_view *view;  /**< keeps the names alive */
 };
 
 /**
  * Explain `gva` as vCPU `vcpu` would translate it now. Only while the VM is not running, or by who paused it.
- * Nothing changes, but that "kvm", when it is asked at the end, sets A in the entries on the way.
+ * The accelerator is asked as well, at the end: "kvm" sets A in the entries on the way then. Else nothing changes.
  * @return 0; -EBUSY; or what the host says about the registers. A gva that leads nowhere is no error: see `end`.
  */
 MV_API int mv_explain(struct mv_vcpu *vcpu, mv_gva_t gva, struct mv_chain *ret, struct mv_error *err);
-/** The same, and judge an access. @return as mv_explain(); an access that is refused is no error: see `verdict` */
+/** The same, and judge an access; the accelerator is asked only if it is to be. @return as mv_explain(); an access
+ * that is refused is no error: see `verdict` */
 MV_API int mv_explain_access(struct mv_vcpu *vcpu, mv_gva_t gva, const struct mv_asked *asked,
                              struct mv_chain *ret, struct mv_error *err);
 MV_API void mv_chain_release(struct mv_chain *chain);

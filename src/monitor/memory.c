@@ -30,7 +30,9 @@ struct dump {
 static bool translate(struct mv_vcpu *vcpu, uint64_t gva, uint64_t *ret)
 {
     struct mv_chain chain;
-    if (mv_explain(vcpu, mv_gva(gva), &chain, NULL) < 0) {
+    /* Judged or not, it says where the page is; the accelerator is not asked, which could set A. */
+    const struct mv_asked asked = {.access = MV_ACCESS_READ};
+    if (mv_explain_access(vcpu, mv_gva(gva), &asked, &chain, NULL) < 0) {
         return false;
     }
     bool mapped = chain.end == MV_CHAIN_COMPLETE || chain.end == MV_CHAIN_NOT_RAM;

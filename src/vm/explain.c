@@ -197,9 +197,12 @@ static int explain(struct mv_vcpu *vcpu, mv_gva_t gva, const struct mv_asked *as
         q.access = (struct pt_access){asked->access, who_of(asked, &chain.registers)};
     }
     x86_walk_for(&q.paging, gva, &q.access, read_entry, &q, &q.walk);
-    rc = mv_vcpu_translate(vcpu, gva, &chain.accel, err); /* after it: KVM sets A */
-    if (rc < 0) {
-        return rc;
+    chain.asks_accel = !asked || asked->asks_accel;
+    if (chain.asks_accel) { /* after the walk: KVM sets A */
+        rc = mv_vcpu_translate(vcpu, gva, &chain.accel, err);
+        if (rc < 0) {
+            return rc;
+        }
     }
     chain.mode = q.paging.mode;
     chain.cr3 = sregs.cr3;

@@ -207,7 +207,8 @@ static inline struct mv_chain explained(struct rig *rig, uint64_t gva, enum mv_a
 {
     struct mv_chain chain;
     struct mv_error err;
-    must(mv_explain_access(rig->vcpu, mv_gva(gva), &(struct mv_asked){access, who}, &chain, &err), &err);
+    must(mv_explain_access(rig->vcpu, mv_gva(gva), &(struct mv_asked){.access = access, .who = who}, &chain, &err),
+         &err);
     return chain;
 }
 

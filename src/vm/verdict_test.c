@@ -83,6 +83,7 @@ static void randomize(struct rig *rig)
     /* Through the shadow a table is in a read-only slot. */
     memcpy(rig->ram + 0x20000, rig->ram + TABLES, 0x8000);
     set_mode(rig, &mode);
+    assert_true(mv_soft_load_cr3(rig->vcpu, TABLE(0))); /* what the caches have of before goes */
     rig->is_long = mode.paging >= MV_PAGING_4LEVEL;
 }
 

@@ -146,6 +146,21 @@ static void check_entries(const struct mv_chain *chain)
     }
 }
 
+/* Without KVM's own answer nothing changes. */
+static void check_untouched(struct rig *rig, mv_gva_t gva)
+{
+    struct mv_error err;
+    struct mv_chain chain;
+    static uint64_t tables_after[TABLES * 512];
+    must(mv_explain_access(rig->vcpu, gva, &(struct mv_asked){.access = MV_ACCESS_WRITE}, &chain, &err), &err);
+    assert_false(chain.asks_accel);
+    mv_chain_release(&chain);
+    assert_int_equal(mv_space_read(mv_board_memory(rig->board), mv_gpa(TABLES_GPA), tables_after,
+                                   sizeof tables_after, MV_ATTRS_NONE),
+                     MV_OK);
+    assert_memory_equal(tables_before, tables_after, sizeof tables_before);
+}
+
 /* One canonical address: both find the same page, or neither finds any. */
 static bool walk_one(struct rig *rig)
 {
@@ -153,6 +168,7 @@ static bool walk_one(struct rig *rig)
     struct mv_chain chain;
     const mv_gva_t gva = mv_gva((uint64_t)((int64_t)(random_bits() << 16) >> 16));
     read_tables(rig);
+    check_untouched(rig, gva);
     must(mv_explain(rig->vcpu, gva, &chain, &err), &err);
     check_entries(&chain);
     const bool found = chain.end == MV_CHAIN_COMPLETE || chain.end == MV_CHAIN_NOT_RAM;
