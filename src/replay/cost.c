@@ -12,28 +12,16 @@
 #include "base/error.h"
 
 enum cost {
-    COST_L2_HIT,
-    COST_WALK_REF,
-    COST_GUEST_FAULT,
-    COST_EXIT,
-    COST_EXIT_WORK,
-    COST_FLUSH,
+#define COST(id, name, cycles, source) COST_##id,
+#include "replay/costs.def"
+#undef COST
     COST_COUNT,
 };
 
-/* The built-in file. A world switch of PVM's table 1 is 0.105 us at 2.5 GHz; an exit is two of them. */
 static const struct mv_cost defaults[COST_COUNT] = {
-    [COST_L2_HIT] = {"l2_tlb_hit", 7,
-                     "Skylake's second-level TLB: 7 cycles (Intel optimization manual, TLB latencies)"},
-    [COST_WALK_REF] =
-        {"walk_ref", 14,
-         "a page-table entry found in the L2 cache (DMT, ASPLOS 2024: L1 4, L2 14, LLC 54, DRAM 200)"},
-    [COST_GUEST_FAULT] = {"guest_fault", 375,
-                          "lmbench page fault under EPT, 0.15 us at 2.5 GHz (PVM, SOSP 2023, table 4)"},
-    [COST_EXIT] = {"exit", 525, "two world switches of 0.105 us at 2.5 GHz (PVM, SOSP 2023, table 1)"},
-    [COST_EXIT_WORK] = {"exit_work", 1475,
-                        "an exit costs some 2000 cycles with what the hypervisor does (SplitX, WIOV 2011)"},
-    [COST_FLUSH] = {"flush", 200, "assumed: an instruction that invalidates; refills are counted as misses"},
+#define COST(id, name, cycles, source) [COST_##id] = {name, cycles, source},
+#include "replay/costs.def"
+#undef COST
 };
 
 struct mv_costs {
