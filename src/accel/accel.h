@@ -95,6 +95,10 @@ struct accel {
      */
     void (*host_begin)(struct accel_vm *vm, struct mv_range hva);
     void (*host_end)(struct accel_vm *vm, struct mv_range hva);
+    /* If it was asked to watch host memory for what the rest of the process does to it: here is some, of whole
+     * pages. 0, or -errno: it cannot. NULL with host_begin. */
+    int (*host_watch)(struct accel_vm *vm, struct mv_range hva);
+    void (*host_unwatch)(struct accel_vm *vm, struct mv_range hva);
 
     /* KVM_GET_DIRTY_LOG of a slot with KVM_MEM_LOG_DIRTY_PAGES. 0 or -errno. */
     int (*get_dirty_log)(struct accel_vm *vm, const struct kvm_dirty_log *log);

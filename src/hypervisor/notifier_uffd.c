@@ -49,10 +49,10 @@ static void *run(void *opaque)
     struct hv_uffd *u = opaque;
     struct pollfd fds[2] = {{.fd = u->fd, .events = POLLIN}, {.fd = u->stop, .events = POLLIN}};
     for (;;) {
-        if (poll(fds, 2, -1) < 0 || (fds[0].revents & (POLLERR | POLLNVAL))) {
-            if (errno == EINTR) {
-                continue;
-            }
+        if (poll(fds, 2, -1) < 0) {
+            continue; /* nothing was written to `revents` */
+        }
+        if (fds[0].revents & (POLLERR | POLLNVAL)) {
             return NULL;
         }
         struct uffd_msg m;

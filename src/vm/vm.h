@@ -83,6 +83,8 @@ struct mv_vm {
     struct mv_listener *memory_events; /* eventfds of the spaces */
     struct mv_listener *io_events;
     struct mv_block_notifier *host; /* discards, for accelerators that do not see them; or NULL */
+    struct mv_error *host_err;      /* while that is made: of the first block that cannot be watched, */
+    int host_rc;                    /* and what it was */
 
     pthread_mutex_t joining; /* held over the joins: of several threads that wait, one joins. Before `lock` */
     pthread_mutex_t lock;

@@ -82,18 +82,18 @@ static const struct mode {
     {"soft,mmu=native", 0},
     {"soft,mmu=native", 1024},
     {"soft,mmu=native,tlb=L1=64x4:L2=1536x12,walk-caches=on", 0},
-    {"soft,mmu=ept,log-by=write-protection", 0},
-    {"soft,mmu=ept,log-by=write-protection", 1024},
+    {"soft,mmu=ept,log-by=write-protection,eager-split=on", 0},
+    {"soft,mmu=ept,log-by=write-protection,eager-split=on", 1024},
     {"soft,mmu=ept,log-by=write-protection,eager-split=off", 0},
-    {"soft,mmu=ept,log-by=dirty-bit", 0},
+    {"soft,mmu=ept,log-by=dirty-bit,eager-split=on", 0},
     {"soft,mmu=ept,log-by=dirty-bit,eager-split=off,nested-tlb=on,tlb=L1=64x4:L2=1536x12", 0},
-    {"soft,mmu=ept,log-by=pml", 0},
+    {"soft,mmu=ept,log-by=pml,eager-split=on", 0},
     {"soft,mmu=ept,log-by=pml,eager-split=off", 0},
-    {"soft,mmu=ept,log-by=pml", 2048},
-    {"soft,mmu=ept,access-dirty=off", 0},
-    {"soft,mmu=npt,log-by=write-protection", 0},
-    {"soft,mmu=npt,log-by=write-protection", 1024},
-    {"soft,mmu=npt,log-by=dirty-bit,nx-huge-pages=on", 0},
+    {"soft,mmu=ept,log-by=pml,eager-split=on", 2048},
+    {"soft,mmu=ept,access-dirty=off,eager-split=on", 0},
+    {"soft,mmu=npt,log-by=write-protection,eager-split=on", 0},
+    {"soft,mmu=npt,log-by=write-protection,eager-split=on", 1024},
+    {"soft,mmu=npt,log-by=dirty-bit,nx-huge-pages=on,eager-split=on", 0},
     {"soft,mmu=npt,log-by=dirty-bit,eager-split=off,walk-caches=on,nested-tlb=on", 0},
 };
 #define MODES (sizeof modes / sizeof modes[0])
@@ -269,12 +269,12 @@ static void a_dropped_mark_is_found(void **state)
     static const struct mode marking[] = {
         {"soft,mmu=native", 0},
         {"soft,mmu=native", 1024},
-        {"soft,mmu=ept,log-by=write-protection", 0},
-        {"soft,mmu=ept,log-by=write-protection", 1024},
-        {"soft,mmu=ept,log-by=pml", 0},
-        {"soft,mmu=ept,log-by=pml", 2048},
-        {"soft,mmu=ept,access-dirty=off", 0},
-        {"soft,mmu=npt,log-by=write-protection", 0},
+        {"soft,mmu=ept,log-by=write-protection,eager-split=on", 0},
+        {"soft,mmu=ept,log-by=write-protection,eager-split=on", 1024},
+        {"soft,mmu=ept,log-by=pml,eager-split=on", 0},
+        {"soft,mmu=ept,log-by=pml,eager-split=on", 2048},
+        {"soft,mmu=ept,access-dirty=off,eager-split=on", 0},
+        {"soft,mmu=npt,log-by=write-protection,eager-split=on", 0},
     };
     uint64_t seed = world_seed();
     for (size_t i = 0; i < sizeof marking / sizeof marking[0]; i++) {
@@ -287,9 +287,9 @@ static void a_mark_that_is_cleared_unseen_is_found(void **state)
     (void)state;
     static const struct mode clearing[] = {
         {"soft,mmu=native", 0},
-        {"soft,mmu=ept,log-by=write-protection", 0},
-        {"soft,mmu=ept,log-by=dirty-bit", 0},
-        {"soft,mmu=ept,log-by=pml", 0},
+        {"soft,mmu=ept,log-by=write-protection,eager-split=on", 0},
+        {"soft,mmu=ept,log-by=dirty-bit,eager-split=on", 0},
+        {"soft,mmu=ept,log-by=pml,eager-split=on", 0},
         {"soft,mmu=npt,log-by=dirty-bit,eager-split=off", 0},
     };
     uint64_t seed = world_seed();

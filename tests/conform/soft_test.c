@@ -571,6 +571,7 @@ static void bad_properties_are_named(void **state)
         "soft,mmu=npt,access-dirty=off",
         "soft,mmu=npt,execute-only=on",
         "soft,walk-caches=perhaps",
+        "soft,watch-host=perhaps",
         "soft,1g-pages=2",
         "soft,vendor=cyrix",
         "kvm,mmu=ept",

@@ -6,6 +6,7 @@
 #include "accel/cpu.h"
 #include "hardware/mmu.h"
 #include "hypervisor/hv.h"
+#include "hypervisor/notifier_uffd.h"
 
 #define SOFT_VPID 1u
 #define RFLAGS_AC (UINT64_C(1) << 18)
@@ -15,6 +16,7 @@ struct soft_options {
     struct hv_options hv;
     struct hw_options hw;
     bool has_said_walk_caches; /* else they follow tlb */
+    bool watch_host;
 };
 
 /* NULL or "mmu=npt,host-page=2M". 0, or -EINVAL with the reason "bad-property". */
@@ -23,6 +25,8 @@ int soft_options_parse(const char *properties, struct soft_options *ret, struct 
 struct accel_vm {
     struct soft_options options;
     struct hv_vm *hv;
+    struct hv_uffd *watch; /* or NULL */
+    atomic_uint unwatched; /* blocks that were to be watched and are not */
 };
 
 /* Its caller's calls come one at a time, so all of it is that thread's; others only post requests to `hv`. */

@@ -180,6 +180,11 @@ static bool set_populate(struct soft_options *o, struct word w)
     return read_switch(w, &o->hv.populate);
 }
 
+static bool set_watch_host(struct soft_options *o, struct word w)
+{
+    return read_switch(w, &o->watch_host);
+}
+
 static bool set_address_bits(struct soft_options *o, struct word w)
 {
     uint32_t bits;
@@ -221,6 +226,7 @@ static const struct property {
     {"nx-huge-pages", set_nx_huge_pages, "on or off"},
     {"execute-only", set_execute_only, "on or off"},
     {"populate", set_populate, "on or off"},
+    {"watch-host", set_watch_host, "on or off"},
     {"address-bits", set_address_bits, "a number from 36 to 52"},
     {"1g-pages", set_1g_pages, "on or off"},
     {"vendor", set_vendor, "intel or amd"},

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "accel/soft/internal.h"
 #include "base/error.h"
@@ -19,6 +20,9 @@ static void check(struct mv_accel_status *ret)
 
 static void vm_destroy(struct accel_vm *vm)
 {
+    if (vm->watch) {
+        hv_uffd_destroy(vm->watch);
+    }
     if (vm->hv) {
         hv_vm_destroy(vm->hv);
     }
@@ -49,6 +53,11 @@ static int fill(struct accel_vm *vm, const struct accel_vm_options *options, str
     rc = hv_vm_create(&vm->options.hv, &vm->hv);
     if (rc < 0) {
         return error_set(err, rc, "no-memory", "soft", "accelerator soft: out of memory");
+    }
+    rc = vm->options.watch_host ? hv_uffd_create(vm->hv, &vm->watch) : 0;
+    if (rc < 0) {
+        return error_set(err, rc, rc == -EPERM ? "no-permission" : "missing-capability", "soft",
+                         "accelerator soft: watch-host needs userfaultfd(2): %s", strerror(-rc));
     }
     rc = set_logging(vm->hv, options);
     return rc < 0
@@ -132,6 +141,22 @@ static void host_end(struct accel_vm *vm, struct mv_range hva)
     hv_notifier_end(vm->hv, hva);
 }
 
+static int host_watch(struct accel_vm *vm, struct mv_range hva)
+{
+    int rc = vm->watch ? hv_uffd_watch(vm->watch, hva) : 0;
+    if (rc < 0) {
+        atomic_fetch_add_explicit(&vm->unwatched, 1, memory_order_relaxed);
+    }
+    return rc;
+}
+
+static void host_unwatch(struct accel_vm *vm, struct mv_range hva)
+{
+    if (vm->watch) {
+        hv_uffd_unwatch(vm->watch, hva);
+    }
+}
+
 static int get_dirty_log(struct accel_vm *vm, const struct kvm_dirty_log *log)
 {
     return hv_get_dirty_log(vm->hv, log);
@@ -194,6 +219,8 @@ static void vm_counters(struct accel_vm *vm, accel_counter_fn *each, void *opaqu
         {"nx_lpage_splits", sum.nx_lpage_splits},
         {"remote_tlb_flush", sum.remote_tlb_flush},
         {"remote_tlb_flush_requests", sum.remote_tlb_flush_requests},
+        {"host_events", vm->watch ? hv_uffd_events(vm->watch) : 0},
+        {"host_blocks_unwatched", atomic_load_explicit(&vm->unwatched, memory_order_relaxed)},
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         each(opaque, all[i].name, all[i].value);
@@ -267,6 +294,8 @@ const struct accel accel_soft = {
     .attributes = attributes,
     .host_begin = host_begin,
     .host_end = host_end,
+    .host_watch = host_watch,
+    .host_unwatch = host_unwatch,
     .get_dirty_log = get_dirty_log,
     .clear_dirty_log = clear_dirty_log,
     .dirty_log_is_manual = dirty_log_is_manual,
