@@ -25,9 +25,9 @@
  * is a HOST_ERROR then, and not a signal
  * - watch-host=on, off (default): what other code of the process does to the machine's blocks by madvise(2),
  * munmap(2) and mremap(2) is noticed, and their translations go: by userfaultfd(2), for one VM of a machine at
- * most. Blocks that the VM begins with and that the host does not let it watch make mv_vm_create() fail: later ones
- * are counted (mv_vm_counters(), "host_blocks_unwatched"; "host_events" are what was reported). The library's own
- * mv_block_discard() needs none of this
+ * most. Blocks that the VM begins with and that the host does not let it watch make mv_vm_create() fail: later
+ * ones are counted (mv_vm_counters(), "host_blocks_unwatched"; "host_events" are what was reported). The library's
+ * own mv_block_discard() needs none of this
  * - address-bits=36 to 52 (default 48): MAXPHYADDR of the guest
  * - 1g-pages=on (default), off: the processor has pages of 1 GiB, for guests and for the hypervisor
  * - vendor=intel (default), amd: whose processor it is; AMD's reserve bit 8 of a PML4E
