@@ -29,6 +29,7 @@ struct world;
 struct world_vcpu {
     struct world *world;
     struct mv_vcpu *vcpu;
+    struct mv_soft_window window; /* every other access of data goes by it */
     pthread_t thread;
     unsigned index;
     uint64_t random;
