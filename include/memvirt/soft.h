@@ -255,8 +255,9 @@ struct mv_soft_counts {
 /** @return 0, or -ENOTSUP: a vCPU of another accelerator */
 MV_API int mv_soft_counts(struct mv_vcpu *vcpu, struct mv_soft_counts *ret);
 
-/** Told of what happens off the fast way. A member may be NULL. Called in the thread of the access, which must not
- * use the vCPU in it. */
+/** Told of what happens off the fast way. A member may be NULL. Called in the thread of the access, in the
+ * middle of it: whoever edits the tree, takes a dirty log or discards memory waits for its end, so a hook does
+ * none of this, nor waits for who does, nor uses a vCPU. */
 struct mv_soft_hooks {
     void *opaque;
     /** An entry was read: of the guest's tables, or (nested) of the hypervisor's, where `at` is a host address. */
