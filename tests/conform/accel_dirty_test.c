@@ -133,7 +133,8 @@ static void only_what_was_asked_for_is_cleared(void **state)
 {
     struct guest *g = guest_with_code(state, "only_what_was_asked_for_is_cleared");
     if (!g->ops->dirty_log_is_manual(g->vm)) {
-        print_message("# SKIP only_what_was_asked_for_is_cleared: getting the log clears it here\n");
+        print_message("# SKIP only_what_was_asked_for_is_cleared(%s): getting the log clears it here\n",
+                      g->ops->name);
         skip();
     }
     uint64_t words[WORDS] = {1u << 3 | 1u << 5, 0};

@@ -23,7 +23,7 @@ static struct guest *guest_with(void **state, const char *test, struct accel_vm_
     struct guest *g = guest_of(state, test);
     int rc = try_options(g, options);
     if (rc == -ENOTSUP) {
-        print_message("# SKIP %s: this host has no such log\n", test);
+        print_message("# SKIP %s(%s): this host has no such log\n", test, g->ops->name);
         skip();
     }
     assert_int_equal(rc, 0);

@@ -133,7 +133,7 @@ static void a_readonly_slot_is_read_only(void **state)
 {
     struct guest *g = guest_with_code(state, "a_readonly_slot_is_read_only");
     if (!g->ops->has_readonly_slots(g->vm)) {
-        print_message("# SKIP a_readonly_slot_is_read_only: this accelerator has none\n");
+        print_message("# SKIP a_readonly_slot_is_read_only(%s): this accelerator has none\n", g->ops->name);
         skip();
     }
     *ram_page(g, 20) = 0x77;

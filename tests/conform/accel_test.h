@@ -105,7 +105,7 @@ static inline struct guest *guest_of(void **state, const char *test)
 {
     struct guest *g = *state;
     if (!g->status.usable) {
-        print_message("# SKIP %s: %s\n", test, g->status.text);
+        print_message("# SKIP %s(%s): %s\n", test, g->ops->name, g->status.text);
         skip();
     }
     alarm(60); /* a guest that does not come back */

@@ -35,7 +35,7 @@ static void need_events(struct guest *g, const char *test)
     int fd = new_fd();
     int rc = event(g, fd, 0x1000, 0, 0, 0);
     if (rc == -ENOTSUP) {
-        print_message("# SKIP %s: this accelerator has no eventfds of any length\n", test);
+        print_message("# SKIP %s(%s): this accelerator has no eventfds of any length\n", test, g->ops->name);
         close(fd);
         skip();
     }
@@ -133,7 +133,7 @@ static struct kvm_coalesced_mmio_ring *need_ring(struct guest *g, const char *te
 {
     struct kvm_coalesced_mmio_ring *ring = g->ops->coalesced_ring(g->vcpu);
     if (!ring) {
-        print_message("# SKIP %s: this accelerator has no ring\n", test);
+        print_message("# SKIP %s(%s): this accelerator has no ring\n", test, g->ops->name);
         skip();
     }
     return ring;
