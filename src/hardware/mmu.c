@@ -138,7 +138,8 @@ static enum hw_end refuse(struct hw_mmu *mmu, gva_t gva, struct pt_access access
         mmu->counters.exits++;
         front_drop_found(&mmu->front, gva.raw);
     } else {
-        mmu->counters.faults++;
+        /* Others may look at this one while we count. */
+        __atomic_store_n(&mmu->counters.faults, mmu->counters.faults + 1, __ATOMIC_RELAXED);
         if (ret->fault.vector == 14) {
             mmu_drop_address(mmu, gva);
         }

@@ -33,11 +33,21 @@ static void tally_add(void *opaque, const char *name, uint64_t value)
     tally_append(tally, name, value);
 }
 
+/* One may just be added. */
+static unsigned count_vcpus(struct mv_vm *vm)
+{
+    pthread_mutex_lock(&vm->lock);
+    unsigned count = vm->vcpu_count;
+    pthread_mutex_unlock(&vm->lock);
+    return count;
+}
+
 static void gather_exits(struct mv_vm *vm, struct tally *tally)
 {
+    const unsigned vcpus = count_vcpus(vm);
     for (uint32_t reason = 0; reason < ACCEL_EXIT_COUNT; reason++) {
         uint64_t sum = 0;
-        for (unsigned i = 0; i < vm->vcpu_count; i++) {
+        for (unsigned i = 0; i < vcpus; i++) {
             sum += atomic_load_explicit(&vm->vcpus[i]->exits[reason], memory_order_relaxed);
         }
         const char *name = accel_exit_name(reason);
@@ -59,8 +69,9 @@ static void tally_add_known(void *opaque, const char *name, uint64_t value)
 /* Every vCPU has the same counters, so the first one's are all that there are. */
 static void gather_kernel(struct mv_vm *vm, struct tally *tally)
 {
+    const unsigned vcpus = count_vcpus(vm);
     vm->ops->vm_counters(vm->accel, tally_add, tally);
-    for (unsigned i = 0; i < vm->vcpu_count; i++) {
+    for (unsigned i = 0; i < vcpus; i++) {
         vm->ops->vcpu_counters(vm->vcpus[i]->accel, i == 0 ? tally_add : tally_add_known, tally);
     }
 }

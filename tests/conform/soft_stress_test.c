@@ -57,6 +57,7 @@ static void *run_editor(void *opaque)
     for (uint64_t i = 0; i < world_amount(EDITS); i++) {
         world_wait(o->world, 500);
         o->failures += !world_edit(o->world);
+        o->rounds += mv_vm_counters(o->world->guest.vm, MV_COUNTERS_KERNEL, NULL, 0); /* any thread may look */
     }
     world_done(o->world);
     return NULL;

@@ -79,7 +79,7 @@ static enum mv_soft_end access(struct accel_vcpu *vcpu, const struct accel_acces
         } else if (end == MV_SOFT_MMIO) {
             piece = piece < MMIO_BYTES_MAX ? piece : MMIO_BYTES_MAX;
             if (!taken_inside(vcpu, target.gpa, bytes + done, piece, a->kind)) {
-                vcpu->exits_mmio++;
+                hv_count_own(&vcpu->exits_mmio, 1);
                 outcome->mmio.size = (uint32_t)piece;
                 return MV_SOFT_MMIO;
             }
@@ -105,7 +105,7 @@ static enum mv_soft_end touch(struct accel_vcpu *vcpu, mv_gva_t gva, enum mv_acc
         *ret = (struct mv_soft_place){target.gpa, hva_of(target.host), target.page_shift};
         soft_leave(vcpu);
     } else if (end == MV_SOFT_MMIO) {
-        vcpu->exits_mmio++;
+        hv_count_own(&vcpu->exits_mmio, 1);
         outcome->mmio.size = 1;
     }
     return end;
@@ -124,7 +124,7 @@ static enum mv_soft_end write_physical(struct accel_vcpu *vcpu, mv_gpa_t gpa, ui
         soft_leave(vcpu);
         outcome->done_bytes = sizeof value;
     } else if (end == MV_SOFT_MMIO) {
-        vcpu->exits_mmio++;
+        hv_count_own(&vcpu->exits_mmio, 1);
         outcome->mmio.size = sizeof value;
     }
     return end;

@@ -227,10 +227,11 @@ static void vm_counters(struct accel_vm *vm, accel_counter_fn *each, void *opaqu
     }
 }
 
+/* The vCPU may be counting. */
 static void vcpu_counters(struct accel_vcpu *vcpu, accel_counter_fn *each, void *opaque)
 {
-    each(opaque, "mmio_exits", vcpu->exits_mmio);
-    each(opaque, "pf_guest", hw_mmu_counters(vcpu->hw)->faults);
+    each(opaque, "mmio_exits", __atomic_load_n(&vcpu->exits_mmio, __ATOMIC_RELAXED));
+    each(opaque, "pf_guest", __atomic_load_n(&hw_mmu_counters(vcpu->hw)->faults, __ATOMIC_RELAXED));
 }
 
 /* --- vCPUs -------------------------------------------------------------------------------------------- */
