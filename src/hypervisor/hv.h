@@ -116,8 +116,8 @@ struct hv_vcpu {
     void *root;              /* the table that its hardware walks; changes with HV_REQUEST_RELOAD_ROOT */
     void *mmu_state;         /* the scheme's */
     struct dirty_ring *ring; /* or NULL */
-    /* Set by who has the hardware: hand the page-modification log to hv_mark_dirty_gfn, and empty it. By the
-     * vCPU's thread, or another while the vCPU is held. */
+    /* Set by who has the hardware, with `vcpus_lock` held: hand the page-modification log to hv_mark_dirty_gfn,
+     * and empty it. By the vCPU's thread, or another while the vCPU is held. */
     void (*drain_pml)(void *opaque);
     void *drain_opaque;
     int error; /* of HV_ERROR */

@@ -158,10 +158,58 @@ static void every_scheme(void **state)
     }
 }
 
+/* Edits, logs, discards and looks, while vCPUs are added. */
+static void *run_all(void *opaque)
+{
+    struct other *o = opaque;
+    struct world *w = o->world;
+    for (unsigned i = 0; !world_is_over(w); i++) {
+        o->failures += mv_region_set_enabled(w->cover, i % 2 != 0, NULL) < 0;
+        if (i % 8 != 0) {
+            continue;
+        }
+        o->failures += mv_dirty_log_start(w->guest.machine, MV_DIRTY_LOG_MIGRATION, NULL) < 0;
+        mv_dirty_sync_all(w->guest.machine, false);
+        o->failures += mv_dirty_log_stop(w->guest.machine, MV_DIRTY_LOG_MIGRATION, NULL) < 0;
+        o->failures += mv_block_discard(w->bank_block, 0, 16 * PAGE, NULL) < 0;
+        o->rounds += mv_vm_counters(w->guest.vm, MV_COUNTERS_KERNEL, NULL, 0);
+    }
+    return NULL;
+}
+
+/* Each takes part from its first access on. */
+static void vcpus_come_meanwhile(void **state)
+{
+    (void)state;
+    static const char *const accels[] = {"soft,mmu=native", "soft,mmu=ept,log-by=pml", "soft,mmu=npt"};
+    static struct world w;
+    uint64_t seed = world_seed();
+    for (size_t i = 0; i < sizeof accels / sizeof accels[0]; i++) {
+        struct other other = {.world = &w};
+        struct mv_soft_outcome outcome;
+        world_make(&w, accels[i], 0, seed);
+        atomic_store(&w.working, 1);
+        assert_int_equal(pthread_create(&other.thread, NULL, run_all, &other), 0);
+        for (uint64_t k = 1; k < 100; k++) {
+            struct mv_vcpu *vcpu = soft_guest_add_vcpu(&w.guest);
+            uint64_t value = k, back = 0;
+            mv_gva_t gva = mv_gva(WORLD_GVA_RAM);
+            assert_int_equal(mv_soft_write(vcpu, gva, &value, 8, MV_SOFT_EXPLICIT, &outcome), MV_SOFT_DONE);
+            assert_int_equal(mv_soft_read(w.guest.vcpu, gva, &back, 8, MV_SOFT_EXPLICIT, &outcome), MV_SOFT_DONE);
+            assert_int_equal(back, k);
+        }
+        world_done(&w);
+        pthread_join(other.thread, NULL);
+        assert_int_equal(other.failures, 0);
+        world_end(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_scheme),
+        cmocka_unit_test(vcpus_come_meanwhile),
     };
     return cmocka_run_group_tests_name("soft_stress", tests, NULL, NULL);
 }

@@ -22,7 +22,6 @@
 #define MOVER_1 UINT64_C(0xa0001000)
 
 /* Guest-virtual. */
-#define GVA_RAM UINT64_C(0x7f0000000000)
 #define GVA_BANK UINT64_C(0x7f0040000000) /* 2M pages */
 #define GVA_BANK_4K UINT64_C(0x7f0050000000)
 #define GVA_SLIDER UINT64_C(0x7f0080000000) /* 2M pages */
@@ -181,7 +180,7 @@ static enum mv_soft_end one_access(struct world_vcpu *v, const struct spot *s, e
 static struct spot spot_of(struct world_vcpu *v, unsigned page)
 {
     if (page < WORLD_RAM_PAGES) {
-        return (struct spot){.gva = GVA_RAM + page * PAGE,
+        return (struct spot){.gva = WORLD_GVA_RAM + page * PAGE,
                              .gpa = GUEST_DATA + page * PAGE,
                              .may_be_away = v->world->has_editor && page == WORLD_HOLE};
     }
@@ -371,7 +370,7 @@ static void map_all(struct world *w)
 {
     struct soft_guest *g = &w->guest;
     for (unsigned i = 0; i < WORLD_RAM_PAGES; i++) {
-        soft_guest_map(g, GVA_RAM + i * PAGE, GUEST_DATA + i * PAGE, PTE_P | PTE_W, 1);
+        soft_guest_map(g, WORLD_GVA_RAM + i * PAGE, GUEST_DATA + i * PAGE, PTE_P | PTE_W, 1);
     }
     for (unsigned i = 0; i < WORLD_BANK_PAGES; i++) {
         soft_guest_map(g, GVA_BANK_4K + i * PAGE, BANK + i * PAGE, PTE_P | PTE_W, 1);

@@ -21,8 +21,9 @@
 #define WORLD_BANK_PAGES 4096u
 #define WORLD_PAGES (WORLD_RAM_PAGES + WORLD_BANK_PAGES)
 #define WORLD_WINDOW_PAGES 1024u
-#define WORLD_WORDS 8u  /* of a page: of each vCPU two */
-#define WORLD_HOLE 100u /* the page of RAM that the device covers */
+#define WORLD_WORDS 8u                         /* of a page: of each vCPU two */
+#define WORLD_GVA_RAM UINT64_C(0x7f0000000000) /* where the guest has its first page */
+#define WORLD_HOLE 100u                        /* the page of RAM that the device covers */
 
 struct world;
 

@@ -137,12 +137,14 @@ static int fill(struct accel_vcpu *vcpu, unsigned index)
     return rc;
 }
 
-/* Each half learns of the other what it may. */
+/* Each half learns of the other what it may. A harvester may have found the vCPU already. */
 static void join(struct accel_vcpu *vcpu)
 {
     hw_mmu_set_bus(vcpu->hw, soft_bus(vcpu));
+    pthread_mutex_lock(&vcpu->hv->vm->vcpus_lock);
     vcpu->hv->drain_pml = soft_drain_pml;
     vcpu->hv->drain_opaque = vcpu;
+    pthread_mutex_unlock(&vcpu->hv->vm->vcpus_lock);
     hv_request_post(&vcpu->hv->requests, HV_REQUEST_RELOAD_ROOT | HV_REQUEST_LOGGING);
 }
 
