@@ -16,7 +16,7 @@
  * - walk-caches=on (default with tlb=off), off (else): paging-structure caches
  * - nested-tlb=on, off (default): a cache of the second dimension
  * - log-by=write-protection, dirty-bit, pml: how writes to logged pages are noticed; dirty-bit where there are
- * such
+ * such, but write-protection with dirty rings, with which dirty-bit does not go
  * - access-dirty=on (default), off: A and D bits in the hypervisor's tables
  * - eager-split=on, off (default): split large pages when logging begins
  * - nx-huge-pages=on, off (default): large pages are not executable

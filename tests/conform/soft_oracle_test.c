@@ -91,6 +91,8 @@ static const struct mode {
     {"soft,mmu=ept,log-by=pml,eager-split=off", 0},
     {"soft,mmu=ept,log-by=pml,eager-split=on", 2048},
     {"soft,mmu=ept,access-dirty=off,eager-split=on", 0},
+    {"soft", 1024},
+    {"soft,mmu=npt", 1024},
     {"soft,mmu=npt,log-by=write-protection,eager-split=on", 0},
     {"soft,mmu=npt,log-by=write-protection,eager-split=on", 1024},
     {"soft,mmu=npt,log-by=dirty-bit,nx-huge-pages=on,eager-split=on", 0},

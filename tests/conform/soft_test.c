@@ -594,6 +594,20 @@ static void bad_properties_are_named(void **state)
     }
 }
 
+static void rings_do_not_go_with_dirty_bits(void **state)
+{
+    (void)state;
+    struct soft_guest g;
+    struct mv_vm *vm;
+    struct mv_error err = {0};
+    soft_guest_make(&g, "soft");
+    const struct mv_vm_options options = {
+        .accel = "soft,log-by=dirty-bit", .memory = g.memory, .io = g.io, .dirty_ring_entries = 1024};
+    assert_int_equal(mv_vm_create(&options, &vm, &err), -EINVAL);
+    assert_string_equal(err.reason, "bad-property");
+    soft_guest_end(&g);
+}
+
 static void it_runs_nothing(void **state)
 {
     (void)state;
@@ -663,6 +677,7 @@ int main(void)
         cmocka_unit_test(a_processor_may_lack_1g_pages),
         cmocka_unit_test(a_processor_may_be_of_amd),
         cmocka_unit_test(bad_properties_are_named),
+        cmocka_unit_test(rings_do_not_go_with_dirty_bits),
         cmocka_unit_test(it_runs_nothing),
     };
     return cmocka_run_group_tests_name("soft", tests, NULL, NULL);

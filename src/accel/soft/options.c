@@ -152,6 +152,7 @@ static bool set_log_by(struct soft_options *o, struct word w)
     static const char *const words[] = {"write-protection", "dirty-bit", "pml", NULL};
     int i = word_among(w, words);
     o->hv.log_by = (enum hv_log_by)i;
+    o->has_said_log_by = true;
     return i >= 0;
 }
 
