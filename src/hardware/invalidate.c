@@ -52,20 +52,6 @@ static void update_context(struct hw_mmu *mmu)
     front_empty(&mmu->front);
 }
 
-/* What the hardware itself obeys while it walks the tables of a shadow: long mode, WP and NX on. */
-static void compile_shadow(struct hw_mmu *mmu)
-{
-    const struct paging_cpu all = {.address_bits = 52, .has_1g_pages = true};
-    struct paging_regs regs = mmu->regs;
-    regs.cr0 |= X86_CR0_PG | X86_CR0_WP;
-    regs.cr4 |= X86_CR4_PAE;
-    regs.cr4 = mmu->options.nested_levels == 5 ? regs.cr4 | X86_CR4_LA57 : regs.cr4 & ~X86_CR4_LA57;
-    regs.efer |= X86_EFER_LMA | X86_EFER_NXE;
-    regs.cr3 = 0;
-    paging_compile(&mmu->walked, &regs, &all);
-    mmu->walked.root = mv_gpa((uint64_t)(uintptr_t)mmu->root);
-}
-
 static void compile(struct hw_mmu *mmu)
 {
     paging_compile(&mmu->paging, &mmu->regs, &mmu->options.cpu);
@@ -73,7 +59,7 @@ static void compile(struct hw_mmu *mmu)
         paging_walk_pdptrs(&mmu->paging, &mmu->options.cpu);
     }
     if (mmu->options.dimension == HW_SHADOW) {
-        compile_shadow(mmu);
+        paging_compile_shadow(&mmu->walked, &mmu->regs, mmu->root);
         struct paging guests = mmu->paging;
         /* Entries of the TLB are the shadow's: it is their rules that judge. */
         mmu->paging = mmu->walked;

@@ -45,6 +45,9 @@ struct hw_options {
  */
 struct hw_bus {
     void *(*bytes)(void *opaque, gpa_t gpa, enum mv_access kind, unsigned *ret_shift);
+    /* HW_SHADOW: where a byte of the host's is in guest-physical memory, which the tables do not say; for who
+     * looks at results. May be NULL: 0 then. */
+    gpa_t (*gpa_of)(void *opaque, gva_t gva, const void *host);
     void *opaque;
 };
 
@@ -67,7 +70,7 @@ struct hw_fault {
 struct hw_result {
     enum hw_end end;
     uint8_t *host;      /* DONE: of the byte; good until the vCPU leaves */
-    gpa_t gpa;          /* DONE; not of HW_SHADOW, whose tables do not say */
+    gpa_t gpa;          /* DONE; of HW_SHADOW what the bus says */
     uint8_t page_shift; /* DONE: of the mapping that the TLB has: the bytes around it are reached alike */
     struct hw_fault fault;
     struct pt_exit exit;

@@ -115,7 +115,7 @@ static inline void rig_init(struct rig *rig, const struct hw_options *options, u
     int rc = hw_mmu_create(options, &rig->mmu);
     assert(rc == 0);
     (void)rc;
-    hw_mmu_set_bus(rig->mmu, (struct hw_bus){rig_bus, rig});
+    hw_mmu_set_bus(rig->mmu, (struct hw_bus){.bytes = rig_bus, .opaque = rig});
     hw_mmu_set_root(rig->mmu, options->dimension == HW_NATIVE ? NULL : rig->nested_root, 1);
 }
 

@@ -283,7 +283,7 @@ static inline __attribute__((always_inline)) enum hw_end walk_once(struct walker
     fill_page(&g, page);
     if (dimension == HW_SHADOW) {
         page->host = (uint8_t *)(uintptr_t)g.gpa.raw;
-        page->gpa = mv_gpa(0);
+        page->gpa = mmu->bus.gpa_of ? mmu->bus.gpa_of(mmu->bus.opaque, gva, page->host) : mv_gpa(0);
         page->shift = g.page_shift;
         page->ready = (uint8_t)(g.is_dirty ? NESTED_RWX : NESTED_R | NESTED_X);
     } else {

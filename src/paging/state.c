@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "paging/state.h"
 
+#include "paging/shadow.h"
+
 #define CR0_PE (UINT64_C(1) << 0)
 #define CR0_NW (UINT64_C(1) << 29)
 #define CR0_CD (UINT64_C(1) << 30)
@@ -129,6 +131,25 @@ void paging_compile(struct paging *ret, const struct paging_regs *regs, const st
                                         .smep = regs->cr4 & CR4_SMEP,
                                         .smap = regs->cr4 & CR4_SMAP,
                                         .nxe = nxe});
+}
+
+void paging_compile_shadow(struct paging *ret, const struct paging_regs *regs, const void *root)
+{
+    const struct paging_cpu cpu = {.address_bits = SHADOW_ADDRESS_BITS, .has_1g_pages = true};
+    struct paging_regs of_hardware = *regs;
+    enum mv_paging_mode mode = mode_of(regs);
+    of_hardware.cr0 |= X86_CR0_PG | X86_CR0_WP;
+    of_hardware.cr4 |= X86_CR4_PAE;
+    of_hardware.efer |= X86_EFER_LMA | X86_EFER_NXE;
+    of_hardware.cr3 = 0;
+    if (mode != MV_PAGING_5LEVEL) {
+        of_hardware.cr4 &= ~X86_CR4_LA57;
+    }
+    if (mode < MV_PAGING_4LEVEL) {
+        of_hardware.cr4 &= ~(CR4_PKE | CR4_PKS);
+    }
+    paging_compile(ret, &of_hardware, &cpu);
+    ret->root = mv_gpa((uint64_t)(uintptr_t)root);
 }
 
 static uint64_t pdpte_reserved(const struct paging_cpu *cpu)

@@ -71,6 +71,12 @@ struct paging {
 void paging_compile(struct paging *ret, const struct paging_regs *regs, const struct paging_cpu *cpu);
 
 /*
+ * What a processor obeys while it walks the hypervisor's tables in place of the guest's (paging/shadow.h): long
+ * mode of 4 levels, or 5 where the guest's has 5, with WP and NX on; SMEP, SMAP and the keys are the guest's.
+ */
+void paging_compile_shadow(struct paging *ret, const struct paging_regs *regs, const void *root);
+
+/*
  * PAE: PDPTEs are read in memory by each walk, and not kept in registers. So does a guest of AMD's nested paging
  * (AMD APM, "Nested Paging and Legacy PAE Mode"), and who looks at tables without a processor. Other modes:
  * nothing.

@@ -56,7 +56,7 @@ static struct hw_options options_from(struct input *in)
     options.cpu.has_pse36 = bits & 0x100;
     options.ept.access_dirty = bits & 0x200;
     options.ept.execute_only = bits & 0x400;
-    options.nested_levels = bits & 0x800 ? 5 : 4;
+    options.nested_levels = (bits & 0x800) && options.dimension != HW_SHADOW ? 5 : 4;
     options.model_tlb = bits & 0x1000;
     options.l1 = few;
     options.l2 = more;
@@ -86,6 +86,9 @@ static void load_registers(struct input *in)
     }
     for (unsigned i = 0; (which & 16) && i < 4; i++) {
         regs.pdptr[i] = take(in, 4);
+    }
+    if (rig.options.dimension == HW_SHADOW) {
+        regs.cr4 &= ~X86_CR4_LA57; /* the tables of ours would have five levels, too */
     }
     bool is_long = (regs.cr0 & X86_CR0_PG) && (regs.efer & (UINT64_C(1) << 8));
     regs.efer = (regs.efer & ~X86_EFER_LMA) | (is_long ? X86_EFER_LMA : 0);
@@ -161,7 +164,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct input in = {data, size};
     struct hw_options options = options_from(&in);
     rig_init(&rig, &options, 4);
-    hw_mmu_set_bus(rig.mmu, (struct hw_bus){bus, NULL});
+    hw_mmu_set_bus(rig.mmu, (struct hw_bus){.bytes = bus});
     memset(rig.memory, 0, GUEST_BYTES);
     if (options.dimension == HW_EPT || options.dimension == HW_NPT) {
         rig_map_nested(&rig, 0, GUEST_BYTES, 1);
