@@ -8,7 +8,8 @@
  *
  * A VM is made by mv_vm_create() with the accelerator "soft", or "soft,PROPERTY=VALUE,...":
  *
- * - mmu=native, ept (default), npt: the second dimension
+ * - mmu=native, ept (default), npt: the second dimension; shadow: tables of the hypervisor's in place of the
+ * guest's
  * - host-page=4K, 2M, 1G (default): largest page of the hypervisor's tables
  * - levels=4 (default), 5: of its tables
  * - tlb=off (default), or L1=64x4 and, each behind a colon, L2=1536x12, L1-2M=, L1-1G=, L2-1G=: entries x ways;
@@ -28,6 +29,9 @@
  * most. Blocks that the VM begins with and that the host does not let it watch make mv_vm_create() fail: later
  * ones are counted (mv_vm_counters(), "host_blocks_unwatched"; "host_events" are what was reported). The library's
  * own mv_block_discard() needs none of this
+ * - unsync=on (default), off: of shadow; the guest may write to its lowest tables, once it has, without exits
+ * until it flushes
+ * - shadow-pages=64 and more (default: 2 % of the memory's pages): how many tables of shadow there may be
  * - address-bits=36 to 52 (default 48): MAXPHYADDR of the guest
  * - 1g-pages=on (default), off: the processor has pages of 1 GiB, for guests and for the hypervisor
  * - vendor=intel (default), amd: whose processor it is; AMD's reserve bit 8 of a PML4E
@@ -246,7 +250,10 @@ struct mv_soft_counts {
     uint64_t guest_faults;
     uint64_t exits_total;
     uint64_t exits_ept_violation, exits_ept_misconfig, exits_npf, exits_pml_full, exits_mmio;
-    uint64_t exits_physical; /**< of these, by mv_soft_write_physical() */
+    /** Of a shadowed guest: #PF, its own or the hypervisor's; writes to its tables, made for it or let through
+     * from now on; MOV to CR3; other changes of registers that decide on translation; INVLPG and INVPCID. */
+    uint64_t exits_page_fault, exits_table_write, exits_cr3, exits_registers, exits_invlpg;
+    uint64_t exits_physical; /**< of all these, by mv_soft_write_physical() */
     uint64_t tables;         /**< pages of the hypervisor's tables at the moment, of the VM */
     uint64_t tables_built, tables_zapped;
     uint64_t table_bytes; /**< with what describes them */

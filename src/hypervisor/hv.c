@@ -12,6 +12,7 @@ static const struct hv_mmu_ops *const schemes[] = {
     [HV_MMU_NATIVE] = &hv_mmu_native,
     [HV_MMU_EPT] = &hv_mmu_ept,
     [HV_MMU_NPT] = &hv_mmu_npt,
+    [HV_MMU_SHADOW] = &hv_mmu_shadow,
 };
 
 static const struct hv_mmu_ops *scheme_of(enum hv_mmu_kind kind)
@@ -275,16 +276,87 @@ enum hv_answer hv_handle_exit(struct hv_vcpu *vcpu, const struct pt_exit *exit)
     struct hv_counters *counters = &vcpu->counters;
     assert(exit->reason != PT_EXIT_NONE && exit->reason != PT_EXIT_PML_FULL);
     /* A misconfiguration or a reserved bit is an entry for MMIO, no fault. */
-    bool is_mmio =
-        exit->reason == PT_EXIT_EPT_MISCONFIG || (exit->reason == PT_EXIT_NPF && (exit->code & PF_RESERVED));
-    if (!is_mmio) {
+    bool has_code = exit->reason == PT_EXIT_NPF || exit->reason == PT_EXIT_PAGE_FAULT;
+    if (exit->reason != PT_EXIT_EPT_MISCONFIG && !(has_code && (exit->code & PF_RESERVED))) {
         hv_count_own(&counters->pf_taken, 1);
     }
+    return hv_handle_again(vcpu, exit);
+}
+
+enum hv_answer hv_handle_again(struct hv_vcpu *vcpu, const struct pt_exit *exit)
+{
     enum hv_answer answer = vcpu->vm->mmu->handle(vcpu, exit);
     if (answer == HV_EMULATE) {
-        hv_count_own(&counters->pf_emulate, 1);
+        hv_count_own(&vcpu->counters.pf_emulate, 1);
     }
     return answer;
+}
+
+void hv_settle(struct hv_vm *vm)
+{
+    vm->mmu->settle(vm);
+}
+
+void hv_set_regs(struct hv_vcpu *vcpu, const struct paging_regs *regs, const struct paging_cpu *cpu)
+{
+    if (vcpu->vm->mmu->set_regs) {
+        vcpu->vm->mmu->set_regs(vcpu, regs, cpu);
+    }
+}
+
+void hv_set_keys(struct hv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs)
+{
+    if (vcpu->vm->mmu->set_keys) {
+        vcpu->vm->mmu->set_keys(vcpu, pkru, pkrs);
+    }
+}
+
+void hv_invalidate(struct hv_vcpu *vcpu, gva_t gva)
+{
+    if (vcpu->vm->mmu->invalidate) {
+        vcpu->vm->mmu->invalidate(vcpu, gva);
+    }
+}
+
+void hv_invalidate_all(struct hv_vcpu *vcpu)
+{
+    if (vcpu->vm->mmu->invalidate_all) {
+        vcpu->vm->mmu->invalidate_all(vcpu);
+    }
+}
+
+bool hv_store(struct hv_vcpu *vcpu, gpa_t gpa, const void *bytes, unsigned size_bytes, bool *ret_is_table)
+{
+    return vcpu->vm->mmu->store(vcpu, gpa, bytes, size_bytes, ret_is_table);
+}
+
+void hv_give_up_tables(struct hv_vcpu *vcpu, gpa_t gpa)
+{
+    vcpu->vm->mmu->give_up_tables(vcpu, gpa);
+}
+
+struct gpa_search {
+    uint64_t gfn;
+    unsigned count;
+};
+
+static void note_gfn(void *opaque, const struct hv_slot *slot, uint64_t first_gfn, uint64_t last_gfn)
+{
+    struct gpa_search *search = opaque;
+    (void)slot;
+    (void)last_gfn;
+    search->gfn = first_gfn;
+    search->count++;
+}
+
+unsigned hv_gpa_of(const struct hv_vcpu *vcpu, uint64_t host, gpa_t *ret)
+{
+    struct gpa_search search = {0};
+    hv_slots_of_hva(hv_slots(vcpu), (struct mv_range){host, host}, note_gfn, &search);
+    if (search.count > 0) {
+        *ret = mv_gpa(search.gfn << GUEST_PAGE_SHIFT | (host & GUEST_PAGE_MASK));
+    }
+    return search.count;
 }
 
 void *hv_guest_bytes(struct hv_vcpu *vcpu, gpa_t gpa, enum mv_access kind)

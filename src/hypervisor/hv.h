@@ -20,7 +20,7 @@
 #include "hypervisor/io.h"
 #include "hypervisor/request.h"
 #include "hypervisor/slot.h"
-#include "paging/exit.h"
+#include "paging/guest_walk.h"
 
 enum hv_mmu_kind {
     HV_MMU_NATIVE, /* no tables of ours */
@@ -47,6 +47,8 @@ struct hv_options {
     bool eager_split;   /* large pages are split when logging begins, and not at the first write */
     bool nx_huge_pages; /* a large page is not executable; a fetch splits it */
     bool populate;      /* a fault makes the host page present before it is mapped, as KVM's get_user_pages does */
+    bool no_unsync;     /* shadow: each write to a guest table that is shadowed is made by us */
+    uint32_t shadow_pages_max; /* 0: as KVM, 2 % of the slots' pages, but no less than 64 */
     bool zap_slot_only; /* a slot that goes takes its own translations along, and not all of the VM's, as KVM does
                            unless KVM_X86_QUIRK_SLOT_ZAP_ALL is disabled */
 };
@@ -56,6 +58,16 @@ enum hv_answer {
     HV_RETRY,   /* done: try the access again */
     HV_EMULATE, /* not RAM for this access: look the gpa up and do it by hand */
     HV_ERROR,   /* the host says no: see `error` of the vCPU, a negative errno */
+    HV_FAULT,   /* the guest's own after all: see `fault` of the vCPU */
+    HV_SETTLE,  /* leave, call hv_settle, enter, and hand the same exit to hv_handle_again */
+};
+
+/* A #PF for the guest, found by who walks its tables in place of the hardware. */
+struct hv_guest_fault {
+    enum guest_walk_end rule;
+    uint32_t error_code;
+    uint8_t level;
+    uint64_t entry, reserved;
 };
 
 struct hv_mmu_ops; /* mmu_ops.h: what a scheme does */
@@ -120,7 +132,9 @@ struct hv_vcpu {
      * and empty it. By the vCPU's thread, or another while the vCPU is held. */
     void (*drain_pml)(void *opaque);
     void *drain_opaque;
-    int error; /* of HV_ERROR */
+    int error;                   /* of HV_ERROR */
+    struct hv_guest_fault fault; /* of HV_FAULT */
+    bool wrote_table;            /* the last exit was a write to a guest table that is shadowed */
     /* Of the last HV_EMULATE for a gpa without a slot: good while the generation is the same (KVM's MMIO cache).
      */
     uint64_t mmio_gfn, mmio_generation;
@@ -174,6 +188,33 @@ static inline const struct hv_slots *hv_slots(const struct hv_vcpu *vcpu)
 /* Inside. Look at an exit of the hardware, and repair what can be repaired. PML_FULL is not for here: who has the
  * hardware empties its log. */
 enum hv_answer hv_handle_exit(struct hv_vcpu *vcpu, const struct pt_exit *exit);
+
+/* After HV_SETTLE: it is the same exit, and is not counted again. */
+enum hv_answer hv_handle_again(struct hv_vcpu *vcpu, const struct pt_exit *exit);
+/* Not inside: every vCPU forgets what was taken from it. */
+void hv_settle(struct hv_vm *vm);
+
+/*
+ * Not inside, by the vCPU's thread: what the hypervisor of a shadowed guest intercepts. Registers that decide on
+ * translation have other values (which are valid): `root` is another one then; whoever has the hardware loads it.
+ * INVLPG and its likes of an address, and of all. For other schemes: nothing.
+ */
+void hv_set_regs(struct hv_vcpu *vcpu, const struct paging_regs *regs, const struct paging_cpu *cpu);
+void hv_set_keys(struct hv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
+void hv_invalidate(struct hv_vcpu *vcpu, gva_t gva);
+void hv_invalidate_all(struct hv_vcpu *vcpu);
+
+/*
+ * Inside, shadow only: a store into guest memory that the hardware does not make, be it to a table. False: no RAM.
+ * `ret_is_table`: it was to a table that is shadowed, so the hardware would have made an exit of it.
+ */
+bool hv_store(struct hv_vcpu *vcpu, gpa_t gpa, const void *bytes, unsigned size_bytes, bool *ret_is_table);
+/* Inside, shadow only: the page will be written in ways that nobody sees. If it is a table, it is shadowed no
+ * more. */
+void hv_give_up_tables(struct hv_vcpu *vcpu, gpa_t gpa);
+
+/* Inside. At how many places a byte of the host's is in guest-physical memory; `ret` is one of them, if any. */
+unsigned hv_gpa_of(const struct hv_vcpu *vcpu, uint64_t host, gpa_t *ret);
 
 /*
  * Inside. The host bytes of a guest-physical byte for an access that the hypervisor makes itself (emulation,

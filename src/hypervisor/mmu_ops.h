@@ -26,6 +26,16 @@ struct hv_mmu_ops {
      * guest-physical address. */
     int (*pre_fault)(struct hv_vcpu *vcpu, uint64_t gfn);
 
+    /* What the hypervisor of a shadowed guest intercepts: see hv_set_regs, hv_store, hv_settle. NULL for others.
+     */
+    void (*set_regs)(struct hv_vcpu *vcpu, const struct paging_regs *regs, const struct paging_cpu *cpu);
+    void (*set_keys)(struct hv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
+    void (*invalidate)(struct hv_vcpu *vcpu, gva_t gva);
+    void (*invalidate_all)(struct hv_vcpu *vcpu);
+    bool (*store)(struct hv_vcpu *vcpu, gpa_t gpa, const void *bytes, unsigned size_bytes, bool *ret_is_table);
+    void (*give_up_tables)(struct hv_vcpu *vcpu, gpa_t gpa);
+    void (*settle)(struct hv_vm *vm);
+
     /* Not inside; `slots_lock` and `mmu_lock` held. Gfns are of `slot`, both ends inclusive. */
     bool (*zap_all)(struct hv_vm *vm); /* by generation: fast, roots become obsolete */
     bool (*zap_gfns)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last);
@@ -54,6 +64,6 @@ struct hv_mmu_ops {
     uint64_t (*table_bytes)(const struct hv_vm *vm);
 };
 
-extern const struct hv_mmu_ops hv_mmu_native, hv_mmu_ept, hv_mmu_npt;
+extern const struct hv_mmu_ops hv_mmu_native, hv_mmu_ept, hv_mmu_npt, hv_mmu_shadow;
 
 #endif

@@ -256,7 +256,8 @@ static void commit_logging(struct hv_vm *vm, const struct hv_slot *old, const st
 
 static void commit(struct hv_vm *vm, struct hv_slot *old, struct hv_slot *slot)
 {
-    vm->slot_pages += (slot ? slot->npages : 0) - (old ? old->npages : 0);
+    uint64_t pages = vm->slot_pages + (slot ? slot->npages : 0) - (old ? old->npages : 0);
+    __atomic_store_n(&vm->slot_pages, pages, __ATOMIC_RELAXED); /* faults look at it */
     commit_logging(vm, old, slot);
     if (old) {
         if (!slot || old->dirty != slot->dirty) {

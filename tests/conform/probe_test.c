@@ -314,6 +314,8 @@ int main(void)
         ON("native"),
         ON("ept"),
         ON("npt"),
+        ON("shadow"),
+        ON("shadow,unsync=off,host-page=4K,tlb=L1=64x4:L2=1536x12"),
         ON("native,walk-caches=on,tlb=L1=64x4:L2=1536x12"),
         ON("ept,host-page=4K,walk-caches=on,nested-tlb=on,tlb=L1=64x4:L2=1536x12"),
     };

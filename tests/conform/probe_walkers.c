@@ -141,7 +141,10 @@ void probe_by_soft(struct probe_soft *soft, const struct probe_case *c, struct p
 {
     *ret = (struct probe_result){0};
     for (unsigned level = 1; level <= 4; level++) {
-        __atomic_store_n(soft_entry(soft, level), c->entry[level - 1], __ATOMIC_RELAXED);
+        struct mv_soft_outcome outcome; /* as the guest stores: a shadow of the table hears of it */
+        uint64_t gpa = (uint64_t)((uint8_t *)soft_entry(soft, level) - soft->guest.host);
+        assert_int_equal(mv_soft_write_physical(soft->guest.vcpu, mv_gpa(gpa), c->entry[level - 1], &outcome),
+                         MV_SOFT_DONE);
     }
     mv_soft_invlpg(soft->guest.vcpu, mv_gva(PROBE_GVA));
     for (unsigned i = 0; i < c->naccesses && (i == 0 || !ret->access[i - 1].faults); i++) {

@@ -173,6 +173,11 @@ static struct slots_vm *npt_create(unsigned address_bits)
     return create(HV_MMU_NPT, address_bits);
 }
 
+static struct slots_vm *shadow_create(unsigned address_bits)
+{
+    return create(HV_MMU_SHADOW, address_bits);
+}
+
 static void destroy(struct slots_vm *vm)
 {
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
@@ -263,3 +268,4 @@ static unsigned spaces(struct slots_vm *vm)
 OURS(native);
 OURS(ept);
 OURS(npt);
+OURS(shadow);

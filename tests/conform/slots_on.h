@@ -42,6 +42,6 @@ struct slots_on {
     unsigned (*spaces)(struct slots_vm *vm);
 };
 
-extern const struct slots_on slots_on_kvm, slots_on_native, slots_on_ept, slots_on_npt;
+extern const struct slots_on slots_on_kvm, slots_on_native, slots_on_ept, slots_on_npt, slots_on_shadow;
 
 #endif

@@ -134,7 +134,9 @@ uint64_t soft_guest_entry(const struct soft_guest *g, uint64_t gva, unsigned lev
 
 void soft_guest_set_entry(struct soft_guest *g, uint64_t gva, unsigned level, uint64_t value)
 {
-    __atomic_store_n(word(g, soft_guest_entry_gpa(g, gva, level)), value, __ATOMIC_RELEASE);
+    struct mv_soft_outcome outcome;
+    mv_gpa_t at = mv_gpa(soft_guest_entry_gpa(g, gva, level));
+    assert_int_equal(mv_soft_write_physical(g->vcpu, at, value, &outcome), MV_SOFT_DONE);
 }
 
 void soft_guest_map(struct soft_guest *g, uint64_t gva, uint64_t gpa, uint64_t flags, unsigned level)

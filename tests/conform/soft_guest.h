@@ -48,6 +48,7 @@ void soft_guest_map(struct soft_guest *g, uint64_t gva, uint64_t gpa, uint64_t f
 /* Where the entry of `level` for gva is. */
 uint64_t soft_guest_entry_gpa(const struct soft_guest *g, uint64_t gva, unsigned level);
 uint64_t soft_guest_entry(const struct soft_guest *g, uint64_t gva, unsigned level);
+/* As a guest's kernel edits: a shadow of the table hears of it. (Mapping where nothing was needs none of that.) */
 void soft_guest_set_entry(struct soft_guest *g, uint64_t gva, unsigned level, uint64_t value);
 
 /* Change control registers and CPL. */

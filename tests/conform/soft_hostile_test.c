@@ -29,6 +29,8 @@ static const char *const schemes[] = {
     "soft,mmu=ept,access-dirty=off",
     "soft,mmu=npt,host-page=4K",
     "soft,mmu=npt,walk-caches=on,nested-tlb=on,tlb=L1=64x4",
+    "soft,mmu=shadow",
+    "soft,mmu=shadow,unsync=off,host-page=4K,shadow-pages=64,tlb=L1=64x4",
 };
 
 struct walker {

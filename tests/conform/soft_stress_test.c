@@ -37,6 +37,9 @@ static const struct {
     {"soft,mmu=npt,log-by=dirty-bit,eager-split=on", 0},
     {"soft,mmu=npt,log-by=dirty-bit,eager-split=off,nx-huge-pages=on", 0},
     {"soft,mmu=npt,tlb=L1=64x4:L2=1536x12,walk-caches=on,nested-tlb=on,populate=off", 0},
+    {"soft,mmu=shadow", 0},
+    {"soft,mmu=shadow", 1024},
+    {"soft,mmu=shadow,unsync=off,host-page=4K,shadow-pages=64,tlb=L1=64x4:L2=1536x12", 0},
 };
 #define SCHEMES (sizeof schemes / sizeof schemes[0])
 

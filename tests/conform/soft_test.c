@@ -26,6 +26,8 @@ static const char *const schemes[] = {
     "soft,mmu=ept,access-dirty=off",
     "soft,mmu=ept,execute-only=on,nx-huge-pages=on",
     "soft,mmu=ept,levels=5,address-bits=52",
+    "soft,mmu=shadow",
+    "soft,mmu=shadow,unsync=off,host-page=4K,tlb=L1=64x4:L2=1536x12",
 };
 #define SCHEMES (sizeof schemes / sizeof schemes[0])
 
@@ -567,6 +569,10 @@ static void bad_properties_are_named(void **state)
         "soft,log-by=magic",
         "soft,address-bits=53",
         "soft,address-bits=49",
+        "soft,unsync=perhaps",
+        "soft,shadow-pages=63",
+        "soft,mmu=shadow,log-by=pml",
+        "soft,mmu=shadow,access-dirty=off",
         "soft,mmu=npt,log-by=pml",
         "soft,mmu=npt,access-dirty=off",
         "soft,mmu=npt,execute-only=on",

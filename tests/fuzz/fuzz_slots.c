@@ -245,9 +245,10 @@ static void open_world(struct world *w, uint8_t how)
         event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     }
     const struct hv_options options = {
-        .mmu = how % 3 == 0   ? HV_MMU_NATIVE
-               : how % 3 == 1 ? HV_MMU_EPT
-                              : HV_MMU_NPT,
+        .mmu = how % 4 == 0   ? HV_MMU_NATIVE
+               : how % 4 == 1 ? HV_MMU_EPT
+               : how % 4 == 2 ? HV_MMU_NPT
+                              : HV_MMU_SHADOW,
         .tdp_levels = how & 16 ? 5 : 4,
         .level_max = 3,
         .address_bits = how & 32 ? 52 : 46,

@@ -38,6 +38,8 @@ static const char *const schemes[] = {
     "soft,mmu=ept,levels=5,address-bits=52,eager-split=on",
     "soft,mmu=npt",
     "soft,mmu=npt,log-by=write-protection,tlb=L1=4x4,nested-tlb=on,populate=off",
+    "soft,mmu=shadow",
+    "soft,mmu=shadow,unsync=off,shadow-pages=64,tlb=L1=4x4",
 };
 
 static void must(int truth)

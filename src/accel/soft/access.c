@@ -74,7 +74,12 @@ static enum mv_soft_end access(struct accel_vcpu *vcpu, const struct accel_acces
         enum mv_soft_end end = soft_translate(vcpu, gva, how, &target, outcome);
         outcome->done_bytes = done;
         if (end == MV_SOFT_DONE) {
-            copy(target.host, bytes + done, piece, a->kind == MV_ACCESS_WRITE);
+            bool is_write = a->kind == MV_ACCESS_WRITE, is_table;
+            if (__builtin_expect(target.is_emulated && is_write, 0)) {
+                (void)hv_store(vcpu->hv, target.gpa, bytes + done, (unsigned)piece, &is_table);
+            } else {
+                copy(target.host, bytes + done, piece, is_write);
+            }
             soft_leave(vcpu);
         } else if (end == MV_SOFT_MMIO) {
             piece = piece < MMIO_BYTES_MAX ? piece : MMIO_BYTES_MAX;
@@ -102,6 +107,9 @@ static enum mv_soft_end touch(struct accel_vcpu *vcpu, mv_gva_t gva, enum mv_acc
     }
     enum mv_soft_end end = soft_translate(vcpu, gva, access_of(vcpu, kind, MV_SOFT_EXPLICIT), &target, outcome);
     if (end == MV_SOFT_DONE) {
+        if (target.is_emulated && kind == MV_ACCESS_WRITE) { /* the caller has the bytes now */
+            hv_give_up_tables(vcpu->hv, target.gpa);
+        }
         *ret = (struct mv_soft_place){target.gpa, hva_of(target.host), target.page_shift};
         soft_leave(vcpu);
     } else if (end == MV_SOFT_MMIO) {
@@ -111,12 +119,38 @@ static enum mv_soft_end touch(struct accel_vcpu *vcpu, mv_gva_t gva, enum mv_acc
     return end;
 }
 
+/* Shadow: there is no second dimension to ask, but the page may be one of the guest's tables. */
+static enum mv_soft_end store_physical(struct accel_vcpu *vcpu, mv_gpa_t gpa, uint64_t value,
+                                       struct mv_soft_outcome *outcome)
+{
+    bool is_table = false;
+    soft_enter(vcpu);
+    bool is_ram = hv_store(vcpu->hv, gpa, &value, sizeof value, &is_table);
+    soft_leave(vcpu);
+    if (is_table) {
+        vcpu->exits_table_write++;
+        vcpu->exits_physical++;
+        if (vcpu->has_hooks && vcpu->hooks.exit) {
+            vcpu->hooks.exit(vcpu->hooks.opaque, "page_fault", gpa, PF_PRESENT | PF_WRITE);
+        }
+    }
+    vcpu->exits_mmio += !is_ram;
+    outcome->end = is_ram ? MV_SOFT_DONE : MV_SOFT_MMIO;
+    outcome->done_bytes = is_ram ? sizeof value : 0;
+    outcome->mmio.gpa = gpa;
+    outcome->mmio.size = sizeof value;
+    return outcome->end;
+}
+
 static enum mv_soft_end write_physical(struct accel_vcpu *vcpu, mv_gpa_t gpa, uint64_t value,
                                        struct mv_soft_outcome *outcome)
 {
     struct soft_target target;
     if (must_wait(vcpu, outcome)) {
         return MV_SOFT_RING_FULL;
+    }
+    if (soft_is_shadow(vcpu)) {
+        return store_physical(vcpu, gpa, value, outcome);
     }
     enum mv_soft_end end = soft_translate_physical(vcpu, gpa, MV_ACCESS_WRITE, &target, outcome);
     if (end == MV_SOFT_DONE) {
@@ -143,18 +177,43 @@ static bool peek_physical(struct accel_vcpu *vcpu, mv_gpa_t gpa, uint64_t *ret)
 
 /* --- Instructions ----------------------------------------------------------------------------------- */
 
+/* A shadowed guest's are intercepted. */
+static bool intercept(struct accel_vcpu *vcpu, uint64_t *count, const char *reason)
+{
+    if (!soft_is_shadow(vcpu)) {
+        return false;
+    }
+    soft_count_intercept(vcpu, count, reason);
+    return true;
+}
+
 static void invlpg(struct accel_vcpu *vcpu, mv_gva_t gva)
 {
+    if (intercept(vcpu, &vcpu->exits_invlpg, "invlpg")) {
+        hv_invalidate(vcpu->hv, gva);
+    }
     hw_mmu_invlpg(vcpu->hw, gva);
 }
 
 static bool invpcid(struct accel_vcpu *vcpu, unsigned type, uint64_t pcid, mv_gva_t gva)
 {
-    return hw_mmu_invpcid(vcpu->hw, type, pcid, gva);
+    if (!hw_mmu_invpcid(vcpu->hw, type, pcid, gva)) {
+        return false;
+    }
+    if (intercept(vcpu, &vcpu->exits_invlpg, "invpcid")) {
+        if (type == 0) {
+            hv_invalidate(vcpu->hv, gva);
+        } else {
+            hv_invalidate_all(vcpu->hv);
+            soft_set_root(vcpu);
+        }
+    }
+    return true;
 }
 
 static void set_keys(struct accel_vcpu *vcpu, uint32_t pkru, uint32_t pkrs)
 {
+    hv_set_keys(vcpu->hv, pkru, pkrs);
     hw_mmu_set_keys(vcpu->hw, pkru, pkrs);
 }
 
@@ -202,11 +261,16 @@ static void counts(struct accel_vcpu *vcpu, struct mv_soft_counts *ret)
                                    .accessed_set = c->accessed_set,
                                    .dirty_set = c->dirty_set,
                                    .flushes = c->flushes,
-                                   .guest_faults = c->faults,
+                                   .guest_faults = c->faults + vcpu->faults_reflected,
                                    .exits_ept_violation = vcpu->exits[PT_EXIT_EPT_VIOLATION],
                                    .exits_ept_misconfig = vcpu->exits[PT_EXIT_EPT_MISCONFIG],
                                    .exits_npf = vcpu->exits[PT_EXIT_NPF],
                                    .exits_pml_full = vcpu->exits[PT_EXIT_PML_FULL],
+                                   .exits_page_fault = vcpu->exits[PT_EXIT_PAGE_FAULT],
+                                   .exits_table_write = vcpu->exits_table_write,
+                                   .exits_cr3 = vcpu->exits_cr3,
+                                   .exits_registers = vcpu->exits_registers,
+                                   .exits_invlpg = vcpu->exits_invlpg,
                                    .exits_mmio = vcpu->exits_mmio,
                                    .exits_physical = vcpu->exits_physical};
     _Static_assert(MV_SOFT_WALK_REFS_MAX == HW_WALK_REFS_MAX, "one histogram");
@@ -214,6 +278,7 @@ static void counts(struct accel_vcpu *vcpu, struct mv_soft_counts *ret)
     for (unsigned i = 0; i < PT_EXIT_COUNT; i++) {
         ret->exits_total += i == PT_EXIT_NO_MEMORY ? 0 : vcpu->exits[i];
     }
+    ret->exits_total += vcpu->exits_table_write + vcpu->exits_cr3 + vcpu->exits_registers + vcpu->exits_invlpg;
     ret->exits_total += vcpu->vm->options.hv.mmu == HV_MMU_NATIVE ? vcpu->exits_mmio : 0;
     count_tables(vcpu, ret);
 }

@@ -32,7 +32,19 @@ static void *bytes(void *opaque, gpa_t gpa, enum mv_access kind, unsigned *ret_s
     return host;
 }
 
+/* Where slots show the same bytes twice, the guest's tables say which it is; they may have changed since. */
+static gpa_t gpa_of(void *opaque, gva_t gva, const void *host)
+{
+    struct accel_vcpu *vcpu = opaque;
+    gpa_t gpa = mv_gpa(0), looked;
+    if (hv_gpa_of(vcpu->hv, (uint64_t)(uintptr_t)host, &gpa) > 1 && soft_look(vcpu, gva, &looked) &&
+        hv_guest_bytes(vcpu->hv, looked, MV_ACCESS_READ) == host) {
+        return looked;
+    }
+    return gpa;
+}
+
 struct hw_bus soft_bus(struct accel_vcpu *vcpu)
 {
-    return (struct hw_bus){.bytes = bytes, .opaque = vcpu};
+    return (struct hw_bus){.bytes = bytes, .gpa_of = gpa_of, .opaque = vcpu};
 }

@@ -53,8 +53,10 @@ enum mv_soft_end soft_emulate(struct accel_vcpu *vcpu, gva_t gva, struct pt_acce
         soft_tell_fault(vcpu, &fault, outcome);
         return MV_SOFT_FAULT;
     }
-    *ret = (struct soft_target){
-        .host = hv_guest_bytes(vcpu->hv, walk.gpa, access.kind), .gpa = walk.gpa, .page_shift = GUEST_PAGE_SHIFT};
+    *ret = (struct soft_target){.host = hv_guest_bytes(vcpu->hv, walk.gpa, access.kind),
+                                .gpa = walk.gpa,
+                                .page_shift = GUEST_PAGE_SHIFT,
+                                .is_emulated = soft_is_shadow(vcpu)};
     return MV_SOFT_DONE;
 }
 

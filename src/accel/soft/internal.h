@@ -45,6 +45,8 @@ struct accel_vcpu {
     struct hw_hooks hw_hooks;
     uint64_t exits[PT_EXIT_COUNT];
     uint64_t exits_mmio, exits_physical;
+    /* Of a shadowed guest: instructions that are intercepted, writes to its tables; faults that were its own. */
+    uint64_t exits_cr3, exits_registers, exits_invlpg, exits_table_write, faults_reflected;
     struct kvm_run run; /* for who wants one: nothing runs */
 };
 
@@ -53,7 +55,13 @@ struct soft_target {
     uint8_t *host; /* NULL: MMIO */
     gpa_t gpa;
     uint8_t page_shift;
+    bool is_emulated; /* shadow: a write goes through hv_store */
 };
+
+static inline bool soft_is_shadow(const struct accel_vcpu *vcpu)
+{
+    return vcpu->vm->options.hv.mmu == HV_MMU_SHADOW;
+}
 
 /* vcpu.c */
 int soft_vcpu_create(struct accel_vm *vm, unsigned index, struct accel_vcpu **ret, struct mv_error *err);
@@ -62,6 +70,9 @@ int soft_set_regs(struct accel_vcpu *vcpu, const struct kvm_regs *regs);
 int soft_set_sregs(struct accel_vcpu *vcpu, const struct kvm_sregs *sregs);
 bool soft_load_cr3(struct accel_vcpu *vcpu, uint64_t cr3);
 struct paging_cpu soft_paging_cpu(const struct accel_vm *vm);
+
+void soft_set_root(struct accel_vcpu *vcpu); /* the hardware walks what the hypervisor has chosen */
+void soft_count_intercept(struct accel_vcpu *vcpu, uint64_t *count, const char *reason);
 
 /*
  * run.c. Not inside, and inside when it returns DONE: the caller uses the target and calls soft_leave. MMIO has a

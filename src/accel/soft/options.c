@@ -8,6 +8,7 @@
 #include "base/error.h"
 
 #define TLB_ENTRIES_MAX (1u << 20)
+#define SHADOW_PAGES_MIN 64u
 
 struct word {
     const char *at;
@@ -56,9 +57,9 @@ static bool read_number(struct word *w, uint32_t max, uint32_t *ret)
 
 static bool set_mmu(struct soft_options *o, struct word w)
 {
-    static const char *const words[] = {"native", "ept", "npt", NULL};
-    static const enum hv_mmu_kind kinds[] = {HV_MMU_NATIVE, HV_MMU_EPT, HV_MMU_NPT};
-    static const enum hw_dimension dimensions[] = {HW_NATIVE, HW_EPT, HW_NPT};
+    static const char *const words[] = {"native", "ept", "npt", "shadow", NULL};
+    static const enum hv_mmu_kind kinds[] = {HV_MMU_NATIVE, HV_MMU_EPT, HV_MMU_NPT, HV_MMU_SHADOW};
+    static const enum hw_dimension dimensions[] = {HW_NATIVE, HW_EPT, HW_NPT, HW_SHADOW};
     int i = word_among(w, words);
     if (i < 0) {
         return false;
@@ -186,6 +187,23 @@ static bool set_watch_host(struct soft_options *o, struct word w)
     return read_switch(w, &o->watch_host);
 }
 
+static bool set_unsync(struct soft_options *o, struct word w)
+{
+    bool on = true, ok = read_switch(w, &on);
+    o->hv.no_unsync = !on;
+    return ok;
+}
+
+static bool set_shadow_pages(struct soft_options *o, struct word w)
+{
+    uint32_t pages;
+    if (!read_number(&w, 1u << 30, &pages) || w.length != 0 || pages < SHADOW_PAGES_MIN) {
+        return false;
+    }
+    o->hv.shadow_pages_max = pages;
+    return true;
+}
+
 static bool set_address_bits(struct soft_options *o, struct word w)
 {
     uint32_t bits;
@@ -215,7 +233,7 @@ static const struct property {
     bool (*set)(struct soft_options *o, struct word value);
     const char *values;
 } properties[] = {
-    {"mmu", set_mmu, "native, ept or npt"},
+    {"mmu", set_mmu, "native, ept, npt or shadow"},
     {"host-page", set_host_page, "4K, 2M or 1G"},
     {"levels", set_levels, "4 or 5"},
     {"tlb", set_tlb, "off, or arrays as in L1=64x4:L2=1536x12, whose number of sets is a power of two"},
@@ -228,6 +246,8 @@ static const struct property {
     {"execute-only", set_execute_only, "on or off"},
     {"populate", set_populate, "on or off"},
     {"watch-host", set_watch_host, "on or off"},
+    {"unsync", set_unsync, "on or off"},
+    {"shadow-pages", set_shadow_pages, "a number from 64 on"},
     {"address-bits", set_address_bits, "a number from 36 to 52"},
     {"1g-pages", set_1g_pages, "on or off"},
     {"vendor", set_vendor, "intel or amd"},
@@ -284,11 +304,12 @@ static int check_together(const struct soft_options *o, struct mv_error *err)
     if (o->hv.execute_only && o->hv.mmu != HV_MMU_EPT) {
         return error_set(err, -EINVAL, "bad-property", "soft", "accelerator soft: execute-only=on needs mmu=ept");
     }
-    if (o->hv.mmu == HV_MMU_NPT && !o->hv.access_dirty) {
+    if ((o->hv.mmu == HV_MMU_NPT || o->hv.mmu == HV_MMU_SHADOW) && !o->hv.access_dirty) {
         return error_set(err, -EINVAL, "bad-property", "soft",
-                         "accelerator soft: access-dirty=off needs mmu=ept: NPT always has A and D bits");
+                         "accelerator soft: access-dirty=off needs mmu=ept: others always have A and D bits");
     }
-    if (o->hv.mmu != HV_MMU_NATIVE && o->hv.address_bits > 48 && o->hv.tdp_levels == 4) {
+    bool has_nested = o->hv.mmu == HV_MMU_EPT || o->hv.mmu == HV_MMU_NPT;
+    if (has_nested && o->hv.address_bits > 48 && o->hv.tdp_levels == 4) {
         return error_set(err, -EINVAL, "bad-property", "soft",
                          "accelerator soft: address-bits=%u needs levels=5: tables of 4 levels end at 48",
                          o->hv.address_bits);
@@ -310,7 +331,7 @@ int soft_options_parse(const char *text, struct soft_options *ret, struct mv_err
     if (!ret->has_said_walk_caches) {
         ret->hw.has_walk_caches = !ret->hw.model_tlb; /* who counts, counts whole walks */
     }
-    bool has_dirty_bits = ret->hv.access_dirty && ret->hv.mmu != HV_MMU_NATIVE;
+    bool has_dirty_bits = ret->hv.access_dirty && (ret->hv.mmu == HV_MMU_EPT || ret->hv.mmu == HV_MMU_NPT);
     if (!has_dirty_bits && ret->hv.log_by == HV_LOG_BY_DIRTY_BIT) {
         ret->hv.log_by = HV_LOG_BY_WRITE_PROTECTION;
     }

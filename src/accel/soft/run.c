@@ -53,7 +53,11 @@ static void see_to_requests(struct accel_vcpu *vcpu)
         hw_mmu_set_root(vcpu->hw, vcpu->hv->root, SOFT_VPID);
     }
     if (requests & (HV_REQUEST_RELOAD_ROOT | HV_REQUEST_FLUSH)) {
-        hw_mmu_invept(vcpu->hw);
+        if (soft_is_shadow(vcpu)) {
+            hw_mmu_flush_all(vcpu->hw); /* it may have translations of other roots of ours */
+        } else {
+            hw_mmu_invept(vcpu->hw);
+        }
     }
 }
 
@@ -128,7 +132,35 @@ static enum hv_answer handle(struct accel_vcpu *vcpu, const struct pt_exit *exit
         soft_drain_pml(vcpu);
         return HV_RETRY;
     }
-    return hv_handle_exit(vcpu->hv, exit);
+    enum hv_answer answer = hv_handle_exit(vcpu->hv, exit);
+    while (__builtin_expect(answer == HV_SETTLE, 0)) {
+        soft_leave(vcpu);
+        hv_settle(vcpu->vm->hv);
+        soft_enter(vcpu);
+        answer = hv_handle_again(vcpu->hv, exit);
+    }
+    if (exit->reason == PT_EXIT_PAGE_FAULT && vcpu->hv->wrote_table) {
+        vcpu->exits[PT_EXIT_PAGE_FAULT]--; /* counted by what it was for */
+        vcpu->exits_table_write++;
+    }
+    return answer;
+}
+
+/* A fault that the hypervisor found in the guest's own tables. */
+static enum mv_soft_end reflect(struct accel_vcpu *vcpu, gva_t gva, struct mv_soft_outcome *outcome)
+{
+    const struct hv_guest_fault *f = &vcpu->hv->fault;
+    bool is_gp = f->rule == GUEST_WALK_NON_CANONICAL;
+    struct hw_fault fault = {.vector = is_gp ? 13 : 14,
+                             .error_code = is_gp ? 0 : f->error_code,
+                             .address = gva,
+                             .rule = f->rule,
+                             .level = f->level,
+                             .entry = f->entry,
+                             .reserved = f->reserved};
+    vcpu->faults_reflected++;
+    soft_tell_fault(vcpu, &fault, outcome);
+    return MV_SOFT_FAULT;
 }
 
 /*
@@ -167,7 +199,7 @@ enum mv_soft_end soft_translate(struct accel_vcpu *vcpu, gva_t gva, struct pt_ac
     for (;;) {
         enum hw_end end = hw_translate(vcpu->hw, gva, access, &result);
         if (__builtin_expect(end == HW_DONE, 1)) {
-            *ret = (struct soft_target){result.host, result.gpa, result.page_shift};
+            *ret = (struct soft_target){.host = result.host, .gpa = result.gpa, .page_shift = result.page_shift};
             outcome->end = MV_SOFT_DONE;
             return MV_SOFT_DONE;
         }
@@ -176,9 +208,11 @@ enum mv_soft_end soft_translate(struct accel_vcpu *vcpu, gva_t gva, struct pt_ac
             return finish(vcpu, MV_SOFT_FAULT, ret, outcome);
         }
         switch (handle(vcpu, &result.exit)) {
+        case HV_SETTLE:
         case HV_RETRY: step_out_and_in(vcpu); break;
         case HV_EMULATE: return finish(vcpu, soft_emulate(vcpu, gva, access, ret, outcome), ret, outcome);
         case HV_ERROR: return finish(vcpu, host_error(vcpu, outcome), ret, outcome);
+        case HV_FAULT: return finish(vcpu, reflect(vcpu, gva, outcome), ret, outcome);
         }
     }
 }
@@ -191,14 +225,17 @@ enum mv_soft_end soft_translate_physical(struct accel_vcpu *vcpu, gpa_t gpa, enu
     for (;;) {
         enum hw_end end = hw_translate_physical(vcpu->hw, gpa, kind, &result);
         if (end == HW_DONE) {
-            *ret = (struct soft_target){result.host, gpa, result.page_shift};
+            *ret = (struct soft_target){.host = result.host, .gpa = gpa, .page_shift = result.page_shift};
             return finish(vcpu, MV_SOFT_DONE, ret, outcome);
         }
         vcpu->exits_physical++;
         switch (handle(vcpu, &result.exit)) {
+        case HV_FAULT:
+        case HV_SETTLE:
         case HV_RETRY: step_out_and_in(vcpu); break;
         case HV_EMULATE:
-            *ret = (struct soft_target){hv_guest_bytes(vcpu->hv, gpa, kind), gpa, GUEST_PAGE_SHIFT};
+            *ret = (struct soft_target){
+                .host = hv_guest_bytes(vcpu->hv, gpa, kind), .gpa = gpa, .page_shift = GUEST_PAGE_SHIFT};
             return finish(vcpu, MV_SOFT_DONE, ret, outcome);
         case HV_ERROR: return finish(vcpu, host_error(vcpu, outcome), ret, outcome);
         }

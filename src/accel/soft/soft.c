@@ -13,9 +13,10 @@
 static void check(struct mv_accel_status *ret)
 {
     *ret = (struct mv_accel_status){.name = "soft", .usable = true, .reason = "ok"};
-    snprintf(ret->text, sizeof ret->text,
-             "in this process: native, EPT and NPT, %u memory slots; for a caller's own CPU and for traces",
-             HV_SLOT_IDS);
+    snprintf(
+        ret->text, sizeof ret->text,
+        "in this process: native, EPT, NPT and shadow, %u memory slots; for a caller's own CPU and for traces",
+        HV_SLOT_IDS);
 }
 
 static void vm_destroy(struct accel_vm *vm)
@@ -235,6 +236,15 @@ static void vm_counters(struct accel_vm *vm, accel_counter_fn *each, void *opaqu
         {"pages_1g", sum.pages_1g},
         {"tables", sum.tables},
         {"nx_lpage_splits", sum.nx_lpage_splits},
+        {"pf_guest", sum.pf_guest},
+        {"mmu_pte_write", sum.mmu_pte_write},
+        {"mmu_pde_zapped", sum.mmu_pde_zapped},
+        {"mmu_flooded", sum.mmu_flooded},
+        {"mmu_unsync", sum.mmu_unsync},
+        {"mmu_cache_miss", sum.mmu_cache_miss},
+        {"mmu_shadow_zapped", sum.mmu_shadow_zapped},
+        {"mmu_recycled", sum.mmu_recycled},
+        {"invlpg", sum.invlpg},
         {"remote_tlb_flush", sum.remote_tlb_flush},
         {"remote_tlb_flush_requests", sum.remote_tlb_flush_requests},
         {"host_events", vm->watch ? hv_uffd_events(vm->watch) : 0},

@@ -17,6 +17,29 @@ struct paging_cpu soft_paging_cpu(const struct accel_vm *vm)
     return vm->options.hw.cpu;
 }
 
+void soft_set_root(struct accel_vcpu *vcpu)
+{
+    hw_mmu_set_root(vcpu->hw, vcpu->hv->root, SOFT_VPID);
+}
+
+void soft_count_intercept(struct accel_vcpu *vcpu, uint64_t *count, const char *reason)
+{
+    ++*count;
+    if (vcpu->has_hooks && vcpu->hooks.exit) {
+        vcpu->hooks.exit(vcpu->hooks.opaque, reason, mv_gpa(0), 0);
+    }
+}
+
+/* The hypervisor of a shadowed guest has to know, and gives another root. */
+static void tell_regs(struct accel_vcpu *vcpu, const struct paging_regs *regs)
+{
+    if (soft_is_shadow(vcpu)) {
+        struct paging_cpu cpu = soft_paging_cpu(vcpu->vm);
+        hv_set_regs(vcpu->hv, regs, &cpu);
+        soft_set_root(vcpu);
+    }
+}
+
 static void judge_privilege(struct accel_vcpu *vcpu)
 {
     vcpu->who_implicit = PT_SUPERVISOR;
@@ -84,9 +107,15 @@ int soft_set_sregs(struct accel_vcpu *vcpu, const struct kvm_sregs *sregs)
             return rc;
         }
     }
+    bool is_other = after.cr0 != before->cr0 || after.cr3 != before->cr3 || after.cr4 != before->cr4 ||
+                    after.efer != before->efer;
     vcpu->sregs = *sregs;
     judge_privilege(vcpu);
     hw_mmu_set_regs(vcpu->hw, &after);
+    if (soft_is_shadow(vcpu) && is_other) {
+        soft_count_intercept(vcpu, &vcpu->exits_registers, "registers");
+    }
+    tell_regs(vcpu, &after);
     return 0;
 }
 
@@ -108,6 +137,10 @@ bool soft_load_cr3(struct accel_vcpu *vcpu, uint64_t cr3)
         hw_mmu_set_regs(vcpu->hw, &after); /* for these four; what follows flushes, whether CR3 differs or not */
     }
     hw_mmu_load_cr3(vcpu->hw, after.cr3, keep);
+    if (soft_is_shadow(vcpu)) {
+        soft_count_intercept(vcpu, &vcpu->exits_cr3, "cr3_load");
+    }
+    tell_regs(vcpu, &after);
     vcpu->sregs.cr3 = after.cr3;
     return true;
 }
@@ -126,6 +159,7 @@ static void reset(struct accel_vcpu *vcpu)
     judge_privilege(vcpu);
     struct paging_regs regs = {.cr0 = vcpu->sregs.cr0};
     hw_mmu_set_regs(vcpu->hw, &regs);
+    tell_regs(vcpu, &regs);
 }
 
 static int fill(struct accel_vcpu *vcpu, unsigned index)

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The shadow MMU: tables of ours that map guest-virtual addresses straight to host addresses, one for each table
+ * of the guest's that is in use. docs/mmu.md, "Shadow", has the invariants.
+ *
+ * `lock` guards everything here. A fault takes it inside; nobody waits for a rendezvous while holding it. What is
+ * unlinked is freed by shadow_settle, which is not inside.
+ */
+#ifndef HYPERVISOR_SHADOW_H
+#define HYPERVISOR_SHADOW_H
+
+#include <assert.h>
+#include <pthread.h>
+
+#include "hypervisor/hv.h"
+#include "hypervisor/mmu_ops.h"
+#include "hypervisor/rmap.h"
+#include "hypervisor/spte.h"
+#include "hypervisor/tdp_page.h"
+#include "paging/guest_walk.h"
+#include "paging/shadow.h"
+
+#define SHADOW_BUCKETS 16384u
+#define SHADOW_PREVIOUS_ROOTS 3u
+#define SHADOW_UNLINKED_MAX 256u    /* then they are freed before the next fault is repaired */
+#define SHADOW_RMAP_MAX 1000u       /* mappings of one page: beyond, all of them go */
+#define SHADOW_FLOODING_WRITES 3u   /* without a fault in between: it is no table any more, or will not be soon */
+#define SHADOW_PREFETCH 8u          /* neighbours that a fault maps, itself included */
+#define SHADOW_AVAILABLE_MIN 5u     /* fewer pages below the limit: the oldest go, */
+#define SHADOW_AVAILABLE_REFILL 25u /* until there are so many again */
+#define SHADOW_PAGES_MIN 64u        /* KVM's default limit: 2 % of the slots' pages, and no less than this */
+
+/* What a shadow page's contents depend on besides its guest table. Equal words: the same. */
+union shadow_role {
+    struct {
+        uint64_t level : 3; /* of our tables */
+        uint64_t has_4_byte_entries : 1;
+        uint64_t quadrant : 2; /* 4-byte entries: which part of the guest's table */
+        uint64_t direct : 1;   /* no guest table: part of a large page, or paging is off. `frame` is a gfn */
+        uint64_t glue : 1;     /* above the tables of a guest of 2 or 3 levels; it is a root's own */
+        uint64_t access : 3;   /* PT_RIGHT_, ANDed over the guest's entries that lead here */
+        uint64_t smm : 1;
+        /* Registers. */
+        uint64_t no_execute : 1; /* EFER.NXE */
+        uint64_t write_protect : 1;
+        uint64_t smep_and_not_wp : 1, smap_and_not_wp : 1;
+        uint64_t large_4m : 1, smep : 1, smap : 1, keys : 1, levels : 3; /* CR4.PSE; of the guest's paging */
+    };
+    uint64_t word;
+};
+
+/*
+ * One table of ours. `unsync`: its entries may differ from the guest's table, as those of a TLB may. `open`: the
+ * guest's table may be written without our noticing; else each entry that maps it is read-only. Open pages are
+ * unsync, and of level 1.
+ */
+struct shadow_page {
+    pt_word_t *table;
+    uint64_t frame; /* host address of the guest's table >> 12; direct: the first gfn */
+    uint64_t gfn;   /* of the guest's table */
+    union shadow_role role;
+    struct shadow_page *next;          /* of its bucket; once unlinked, of that list */
+    struct shadow_page *older, *newer; /* by creation */
+    struct rmap_list parents;          /* entries that lead here */
+    uint64_t generation;               /* another than the VM's: obsolete */
+    uint64_t seq;                      /* not to be filled before TLBs are flushed this far */
+    uint32_t roots;                    /* vCPUs that keep it */
+    uint16_t unsync_children;          /* bits set below */
+    uint8_t writes;                    /* to the guest's table, since it was last used */
+    bool unsync, open, zapped;
+    uint64_t unsync_child[PT_ENTRIES / 64]; /* entries that lead to an unsync page, perhaps over others */
+};
+
+struct shadow {
+    pthread_mutex_t lock;
+    struct tdp_pool pool;
+    struct tdp_cache tables; /* taken from, under the lock */
+    struct rmap rmap;
+    struct shadow_page **buckets;
+    struct shadow_page *oldest, *newest;
+    uint64_t page_count; /* with those that are unlinked */
+    uint64_t live_count;
+    uint64_t limit; /* 0: by the slots */
+    uint64_t generation;
+    /* Losses of the right to write that TLBs may not know of are numbered; they know those up to `flushed`. */
+    uint64_t seq, flushed, lost_everywhere;
+    uint64_t asked; /* `seq` when who holds `mmu_lock` was last told to flush */
+    struct shadow_page *unlinked;
+    unsigned unlinked_count;
+    bool can_unsync;
+    bool can_populate;
+};
+
+/* A root as a vCPU keeps it. `page` NULL: none. */
+struct shadow_root {
+    struct shadow_page *page;
+    union shadow_role role;
+    uint64_t table; /* of CR3 */
+    uint64_t pdptr[4];
+};
+
+struct shadow_vcpu {
+    struct paging guest, hardware;
+    union shadow_role role;                              /* of what is made now, but for the first part */
+    struct shadow_root roots[1 + SHADOW_PREVIOUS_ROOTS]; /* the present one, and before it */
+    pt_word_t *empty;                                    /* a root for who has none */
+};
+
+static inline struct shadow *shadow_of(const struct hv_vm *vm)
+{
+    return vm->mmu_state;
+}
+
+static inline struct shadow_vcpu *shadow_vcpu_of(const struct hv_vcpu *vcpu)
+{
+    return vcpu->mmu_state;
+}
+
+static inline struct shadow_page *shadow_page_of_table(const pt_word_t *table)
+{
+    return (struct shadow_page *)(uintptr_t)*tdp_page_header(table);
+}
+
+/* The page that has this entry, and the entry's place in it. */
+static inline struct shadow_page *shadow_page_of_entry(const pt_word_t *entry)
+{
+    return shadow_page_of_table((const pt_word_t *)((uintptr_t)entry & ~(uintptr_t)GUEST_PAGE_MASK));
+}
+
+static inline unsigned shadow_index_of_entry(const pt_word_t *entry)
+{
+    return (unsigned)(((uintptr_t)entry & GUEST_PAGE_MASK) / sizeof *entry);
+}
+
+static inline bool shadow_is_table(uint64_t entry, unsigned level)
+{
+    return spte_is_table(&pt_format_shadow, entry, level);
+}
+
+static inline bool shadow_is_leaf(uint64_t entry, unsigned level)
+{
+    return spte_is_leaf(&pt_format_shadow, entry, level);
+}
+
+/* Whether it stands for a table of the guest's. */
+static inline bool shadow_has_guest_table(const struct shadow_page *page)
+{
+    return !page->role.direct && !page->role.glue;
+}
+
+/* Neither zapped nor of an older generation. */
+static inline bool shadow_is_valid(const struct shadow *s, const struct shadow_page *page)
+{
+    return !page->zapped && page->generation == s->generation;
+}
+
+static inline uint64_t shadow_level_pages(unsigned level)
+{
+    return UINT64_C(1) << (9 * (level - 1));
+}
+
+/* The counter of leaves of a level. */
+static inline uint64_t *shadow_pages_of(struct hv_counters *counters, unsigned level)
+{
+    return level == 1 ? &counters->pages_4k : level == 2 ? &counters->pages_2m : &counters->pages_1g;
+}
+
+/* --- shadow_page.c: what there is. All under the lock --------------------------------------------- */
+
+struct shadow_wanted {
+    uint64_t frame, gfn;
+    union shadow_role role;
+};
+
+/* It is there, or is made; its guest table is write-protected from now on. NULL: out of memory. */
+struct shadow_page *shadow_page_get(struct hv_vm *vm, const struct shadow_wanted *wanted);
+/* One that is in no hash: part of a root. */
+struct shadow_page *shadow_page_make_glue(struct hv_vm *vm, unsigned level);
+
+/* The first, or the next valid one, that stands for the guest's table in this frame. NULL: no more. */
+struct shadow_page *shadow_page_on(const struct shadow *s, uint64_t frame, const struct shadow_page *after);
+
+/* An entry comes to lead to `child`. False: out of memory. It was empty. */
+bool shadow_link(struct hv_vm *vm, pt_word_t *entry, struct shadow_page *child);
+/* An entry of that level becomes empty, whatever it was. */
+void shadow_clear_entry(struct hv_vm *vm, pt_word_t *entry, unsigned level);
+
+/* Of a page that was linked and is unsync, or has such below it: its parents know. */
+void shadow_tell_parents(struct shadow_page *page);
+/* Room for what a fault may make: the oldest pages go. Before the fault has begun. */
+void shadow_make_available(struct hv_vm *vm);
+
+/* It goes, with its entries; what they led to stays. Roots are told. */
+void shadow_zap(struct hv_vm *vm, struct shadow_page *page);
+void shadow_root_put(struct hv_vm *vm, struct shadow_page *page);
+/* Pages of older generations go. */
+void shadow_zap_obsolete(struct hv_vm *vm);
+
+/* Not inside: all know what was lost and what was unlinked; and the latter is freed. */
+void shadow_settle(struct hv_vm *vm);
+
+int shadow_fill_cache(struct shadow *s, unsigned want);
+
+/* --- shadow_protect.c: who may write to guest tables ---------------------------------------------- */
+
+/* Whether a write to the frame has to be noticed. */
+bool shadow_is_tracked(const struct shadow *s, uint64_t frame);
+/* No entry lets a write to the frame through. */
+void shadow_protect_frame(struct hv_vm *vm, struct shadow_page *page);
+/* An entry has lost the right to write to (a page that has) this host byte. */
+void shadow_note_loss(struct shadow *s, uint64_t host, unsigned level);
+/* Each page on the frame becomes open. False: it may not. */
+bool shadow_open_frame(struct hv_vm *vm, uint64_t frame);
+
+/* --- shadow_sync.c: entries agree with the guest's table again ------------------------------------ */
+
+/* Whether it is ready to be filled; else all must settle first. Synchronises it, unless it is open. */
+bool shadow_make_ready(struct hv_vcpu *vcpu, struct shadow_page *page);
+/* The same for one that is open: it is protected again before. */
+bool shadow_sync_page(struct hv_vcpu *vcpu, struct shadow_page *page);
+/* One entry. */
+void shadow_sync_entry(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned index);
+/* Everything unsync below it. False: all must settle, and then again. `force`: what would have to wait is emptied.
+ */
+bool shadow_sync_below(struct hv_vcpu *vcpu, struct shadow_page *page, bool force);
+/* Where the guest's entry is that an entry of the page stands for. */
+uint64_t *shadow_guest_entry(const struct hv_vcpu *vcpu, const struct shadow_page *page, unsigned index);
+
+/* --- shadow_root.c -------------------------------------------------------------------------------- */
+
+/* Inside, under the lock: the root for the vCPU's registers is its first. */
+void shadow_choose_root(struct hv_vcpu *vcpu);
+void shadow_drop_roots(struct hv_vcpu *vcpu);
+int shadow_load_root(struct hv_vcpu *vcpu);
+void shadow_set_regs(struct hv_vcpu *vcpu, const struct paging_regs *regs, const struct paging_cpu *cpu);
+void shadow_set_keys(struct hv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
+void shadow_invalidate(struct hv_vcpu *vcpu, gva_t gva);
+void shadow_invalidate_all(struct hv_vcpu *vcpu);
+
+/* --- shadow_leaf.c -------------------------------------------------------------------------------- */
+
+/* A page of the guest's, as its tables and the slot have it. */
+struct shadow_leaf {
+    const struct hv_slot *slot;
+    uint64_t host; /* aligned to the level */
+    unsigned level;
+    uint8_t rights; /* PT_RIGHT_; W only if D is set */
+    uint8_t key;
+    bool is_write;   /* the fault's own access */
+    bool is_tracked; /* a guest table that is shadowed: W is not given */
+    bool is_young;
+};
+
+uint64_t shadow_make_leaf(const struct hv_vm *vm, const struct shadow_leaf *leaf);
+/* The entry becomes that. False: out of memory. */
+bool shadow_set_leaf(struct hv_vm *vm, pt_word_t *entry, unsigned level, uint64_t to);
+
+/* --- shadow_fault.c, shadow_write.c --------------------------------------------------------------- */
+
+enum hv_answer shadow_handle(struct hv_vcpu *vcpu, const struct pt_exit *exit);
+
+/* A store into guest memory that was not made by the hardware. */
+bool shadow_store(struct hv_vcpu *vcpu, gpa_t gpa, const void *bytes, unsigned size_bytes, bool *ret_is_table);
+/* A caller wants to write there in ways that nobody sees. */
+void shadow_give_up_tables(struct hv_vcpu *vcpu, gpa_t gpa);
+
+#endif

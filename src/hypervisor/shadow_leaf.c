@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+#include "hypervisor/shadow.h"
+
+static const struct pt_format *const format = &pt_format_shadow;
+
+uint64_t shadow_make_leaf(const struct hv_vm *vm, const struct shadow_leaf *leaf)
+{
+    bool is_slot_writable = !(leaf->slot->flags & KVM_MEM_READONLY);
+    bool is_logged = leaf->slot->flags & KVM_MEM_LOG_DIRTY_PAGES;
+    bool is_mmu_writable = is_slot_writable && !leaf->is_tracked && (leaf->rights & PT_RIGHT_W);
+    bool is_executable = (leaf->rights & PT_RIGHT_X) && !(leaf->level > 1 && vm->options.nx_huge_pages);
+    /* A logged page is writable once its write was noticed. */
+    bool is_writable = is_mmu_writable && (!is_logged || leaf->is_write);
+    uint64_t e = leaf->host | format->leaf_bits | SPTE_PRESENT | (uint64_t)leaf->key << SHADOW_KEY_SHIFT;
+    e |= leaf->level > 1 ? format->large : 0;
+    e |= is_executable ? 0 : format->not_executable;
+    e |= leaf->rights & PT_RIGHT_U ? format->user : 0;
+    e |= is_slot_writable ? format->software_host_writable : 0;
+    e |= is_mmu_writable ? format->software_mmu_writable : 0;
+    e |= is_writable ? format->writable | format->dirty : 0; /* nobody looks at D: no processor need set it */
+    e |= leaf->is_young ? format->accessed : 0;
+    return e | SPTE_AD_WRITE_PROTECT;
+}
+
+/* More mappings than this are not kept: who needs one faults again. */
+static void recycle(struct hv_vm *vm, struct rmap_list *list, unsigned level)
+{
+    hv_count(&vm->counters.mmu_recycled, 1);
+    while (!rmap_is_empty(list)) {
+        shadow_clear_entry(vm, rmap_any(list), level);
+    }
+}
+
+static bool add_leaf(struct hv_vm *vm, pt_word_t *entry, unsigned level, uint64_t to)
+{
+    struct shadow *s = shadow_of(vm);
+    uint64_t host = pt_address(to);
+    struct rmap_chunk *chunk = rmap_get(&s->rmap, host);
+    if (!chunk) {
+        return false;
+    }
+    struct rmap_list *list = rmap_of(chunk, host, level);
+    if (!rmap_is_empty(list) && (list->word & 1) && rmap_count(list) >= SHADOW_RMAP_MAX) {
+        recycle(vm, list, level);
+    }
+    if (!rmap_add(list, entry)) {
+        return false;
+    }
+    hv_count(shadow_pages_of(&vm->counters, level), 1);
+    (void)pt_exchange(entry, to);
+    return true;
+}
+
+/* Rights that the hardware had and has no more. */
+static bool loses(uint64_t before, uint64_t to)
+{
+    return (before & ~to & (format->writable | format->user)) || (to & ~before & format->not_executable);
+}
+
+bool shadow_set_leaf(struct hv_vm *vm, pt_word_t *entry, unsigned level, uint64_t to)
+{
+    assert(spte_check(format, to, level));
+    uint64_t before = pt_load(entry);
+    if (!shadow_is_leaf(before, level) || pt_address(before) != pt_address(to)) {
+        shadow_clear_entry(vm, entry, level);
+        return add_leaf(vm, entry, level, to);
+    }
+    if (before != to) {
+        before = pt_exchange(entry, to);
+        if (loses(before, to)) {
+            shadow_note_loss(shadow_of(vm), pt_address(to), level);
+        }
+    }
+    return true;
+}

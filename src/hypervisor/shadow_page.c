@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <stdlib.h>
+
+#include "hypervisor/shadow.h"
+
+/* --- The hash: by frame, so that all pages that stand for one guest table are in one bucket --------- */
+
+static struct shadow_page **bucket_of(const struct shadow *s, uint64_t frame)
+{
+    return &s->buckets[(frame * UINT64_C(0x9e3779b97f4a7c15)) >> 50];
+}
+static_assert(SHADOW_BUCKETS == 1u << (64 - 50), "a bucket's number is the top of the product");
+
+static struct shadow_page *find(const struct shadow *s, const struct shadow_wanted *wanted)
+{
+    struct shadow_page *page = *bucket_of(s, wanted->frame);
+    while (page && (page->frame != wanted->frame || page->role.word != wanted->role.word ||
+                    page->generation != s->generation)) {
+        page = page->next;
+    }
+    return page;
+}
+
+struct shadow_page *shadow_page_on(const struct shadow *s, uint64_t frame, const struct shadow_page *after)
+{
+    struct shadow_page *page = after ? after->next : *bucket_of(s, frame);
+    while (page && (page->frame != frame || !shadow_has_guest_table(page) || page->generation != s->generation)) {
+        page = page->next;
+    }
+    return page;
+}
+
+static void hash_remove(struct shadow *s, struct shadow_page *page)
+{
+    struct shadow_page **place = bucket_of(s, page->frame);
+    while (*place != page) {
+        place = &(*place)->next;
+    }
+    *place = page->next;
+}
+
+/* --- The list: by creation -------------------------------------------------------------------------- */
+
+static void list_add(struct shadow *s, struct shadow_page *page)
+{
+    page->older = s->newest;
+    page->newer = NULL;
+    *(s->newest ? &s->newest->newer : &s->oldest) = page;
+    s->newest = page;
+}
+
+static void list_remove(struct shadow *s, struct shadow_page *page)
+{
+    *(page->older ? &page->older->newer : &s->oldest) = page->newer;
+    *(page->newer ? &page->newer->older : &s->newest) = page->older;
+}
+
+/* --- Entries ---------------------------------------------------------------------------------------- */
+
+bool shadow_link(struct hv_vm *vm, pt_word_t *entry, struct shadow_page *child)
+{
+    (void)vm;
+    assert(pt_load(entry) == 0 && child->role.level + 1u == shadow_page_of_entry(entry)->role.level);
+    if (!rmap_add(&child->parents, entry)) {
+        return false;
+    }
+    (void)pt_exchange(entry, spte_make_table(&pt_format_shadow, child->table));
+    return true;
+}
+
+static void clear_table(pt_word_t *entry, uint64_t before)
+{
+    rmap_remove(&shadow_page_of_table(spte_table(before))->parents, entry);
+    struct shadow_page *page = shadow_page_of_entry(entry);
+    unsigned i = shadow_index_of_entry(entry);
+    uint64_t bit = UINT64_C(1) << (i % 64);
+    if (page->unsync_child[i / 64] & bit) {
+        page->unsync_child[i / 64] &= ~bit;
+        page->unsync_children--;
+    }
+}
+
+static void clear_leaf(struct hv_vm *vm, const pt_word_t *entry, unsigned level, uint64_t before)
+{
+    struct shadow *s = shadow_of(vm);
+    uint64_t host = pt_address(before);
+    rmap_remove(rmap_of(rmap_find(&s->rmap, host), host, level), entry);
+    hv_count(shadow_pages_of(&vm->counters, level), (uint64_t)-1);
+    shadow_note_loss(s, host, level);
+}
+
+void shadow_clear_entry(struct hv_vm *vm, pt_word_t *entry, unsigned level)
+{
+    uint64_t before = pt_exchange(entry, 0);
+    if (shadow_is_table(before, level)) {
+        clear_table(entry, before);
+    } else if (shadow_is_leaf(before, level)) {
+        clear_leaf(vm, entry, level, before);
+    }
+}
+
+/* --- Making ----------------------------------------------------------------------------------------- */
+
+int shadow_fill_cache(struct shadow *s, unsigned want)
+{
+    return s->tables.count >= want ? 0 : tdp_cache_fill(&s->pool, &s->tables, want);
+}
+
+static struct shadow_page *make(struct hv_vm *vm, const struct shadow_wanted *wanted)
+{
+    struct shadow *s = shadow_of(vm);
+    if (shadow_fill_cache(s, 1) != 0) {
+        return NULL;
+    }
+    struct shadow_page *page = calloc(1, sizeof *page);
+    if (!page) {
+        return NULL;
+    }
+    page->frame = wanted->frame;
+    page->gfn = wanted->gfn;
+    page->role = wanted->role;
+    page->generation = s->generation;
+    page->table = tdp_cache_take(&s->tables, 0, 0);
+    *tdp_page_header(page->table) = (uint64_t)(uintptr_t)page;
+    list_add(s, page);
+    s->page_count++;
+    s->live_count++;
+    hv_count(&vm->counters.tables, 1);
+    hv_count(&vm->counters.tables_built, 1);
+    return page;
+}
+
+/* Chunks know how many guest tables lie in them: these may not be in a large page. False: out of memory. */
+static bool count_table(struct shadow *s, uint64_t host)
+{
+    struct rmap_chunk *chunk = rmap_get(&s->rmap, host);
+    struct rmap_chunk *first = rmap_get(&s->rmap, align_down(host, pt_level_bytes(3)));
+    if (!chunk || !first) {
+        return false;
+    }
+    chunk->tables++;
+    first->tables_1g++;
+    return true;
+}
+
+static void uncount_table(struct shadow *s, uint64_t host)
+{
+    rmap_find(&s->rmap, host)->tables--;
+    rmap_find(&s->rmap, align_down(host, pt_level_bytes(3)))->tables_1g--;
+}
+
+struct shadow_page *shadow_page_get(struct hv_vm *vm, const struct shadow_wanted *wanted)
+{
+    struct shadow *s = shadow_of(vm);
+    struct shadow_page *page = find(s, wanted);
+    if (page) {
+        return page;
+    }
+    bool has_guest_table = !wanted->role.direct;
+    uint64_t host = wanted->frame << GUEST_PAGE_SHIFT;
+    if (has_guest_table && !count_table(s, host)) {
+        return NULL;
+    }
+    page = make(vm, wanted);
+    if (!page) {
+        if (has_guest_table) {
+            uncount_table(s, host);
+        }
+        return NULL;
+    }
+    struct shadow_page **bucket = bucket_of(s, page->frame);
+    page->next = *bucket;
+    *bucket = page;
+    hv_count(&vm->counters.mmu_cache_miss, 1);
+    if (has_guest_table) {
+        shadow_protect_frame(vm, page);
+    }
+    return page;
+}
+
+struct shadow_page *shadow_page_make_glue(struct hv_vm *vm, unsigned level)
+{
+    struct shadow_wanted wanted = {.role = {.level = level & 7, .glue = 1, .access = PT_RIGHTS_ALL}};
+    return make(vm, &wanted);
+}
+
+/* --- Ending ----------------------------------------------------------------------------------------- */
+
+static void push_unlinked(struct shadow *s, struct shadow_page *page)
+{
+    page->next = s->unlinked;
+    s->unlinked = page;
+    s->unlinked_count++;
+}
+
+void shadow_zap(struct hv_vm *vm, struct shadow_page *page)
+{
+    struct shadow *s = shadow_of(vm);
+    if (page->zapped) {
+        return;
+    }
+    while (!rmap_is_empty(&page->parents)) {
+        shadow_clear_entry(vm, rmap_any(&page->parents), page->role.level + 1u);
+    }
+    for (unsigned i = 0; i < PT_ENTRIES; i++) {
+        if (pt_load(&page->table[i]) != 0) {
+            shadow_clear_entry(vm, &page->table[i], page->role.level);
+        }
+    }
+    if (shadow_has_guest_table(page)) {
+        uncount_table(s, page->frame << GUEST_PAGE_SHIFT);
+    }
+    if (!page->role.glue) {
+        hash_remove(s, page);
+    }
+    list_remove(s, page);
+    page->zapped = true;
+    s->live_count--;
+    hv_count(&vm->counters.tables, (uint64_t)-1);
+    hv_count(&vm->counters.tables_zapped, 1);
+    hv_count(&vm->counters.mmu_shadow_zapped, 1);
+    if (page->roots == 0) {
+        push_unlinked(s, page);
+    } else {
+        hv_post_all(vm, HV_REQUEST_RELOAD_ROOT);
+    }
+}
+
+void shadow_root_put(struct hv_vm *vm, struct shadow_page *page)
+{
+    assert(page->roots > 0);
+    if (--page->roots > 0) {
+        return;
+    }
+    if (page->zapped) {
+        push_unlinked(shadow_of(vm), page);
+        return;
+    }
+    if (page->role.glue) { /* nobody else has it, nor what its first entry leads to */
+        uint64_t below = pt_load(&page->table[0]);
+        if (shadow_is_table(below, page->role.level)) {
+            shadow_zap(vm, shadow_page_of_table(spte_table(below)));
+        }
+        shadow_zap(vm, page);
+    }
+}
+
+void shadow_zap_obsolete(struct hv_vm *vm)
+{
+    struct shadow *s = shadow_of(vm);
+    struct shadow_page *page = s->oldest;
+    while (page) {
+        struct shadow_page *newer = page->newer;
+        if (page->generation != s->generation) {
+            shadow_zap(vm, page);
+        }
+        page = newer;
+    }
+}
+
+static uint64_t limit_of(const struct hv_vm *vm)
+{
+    const struct shadow *s = shadow_of(vm);
+    uint64_t by_slots = __atomic_load_n(&vm->slot_pages, __ATOMIC_RELAXED) / 50;
+    return s->limit ? s->limit : by_slots > SHADOW_PAGES_MIN ? by_slots : SHADOW_PAGES_MIN;
+}
+
+void shadow_make_available(struct hv_vm *vm)
+{
+    struct shadow *s = shadow_of(vm);
+    uint64_t limit = limit_of(vm);
+    if (s->live_count + SHADOW_AVAILABLE_MIN <= limit) {
+        return;
+    }
+    struct shadow_page *page = s->oldest;
+    while (page && s->live_count + SHADOW_AVAILABLE_REFILL > limit) {
+        struct shadow_page *newer = page->newer;
+        if (page->roots == 0 && !page->role.glue) {
+            shadow_zap(vm, page);
+        }
+        page = newer;
+    }
+}
+
+static void free_pages(struct shadow *s, struct shadow_page *list)
+{
+    while (list) {
+        struct shadow_page *page = list;
+        list = page->next;
+        tdp_page_free(&s->pool, page->table);
+        free(page);
+        s->page_count--;
+    }
+}
+
+void shadow_settle(struct hv_vm *vm)
+{
+    struct shadow *s = shadow_of(vm);
+    pthread_mutex_lock(&s->lock);
+    struct shadow_page *list = s->unlinked;
+    uint64_t seq = s->seq;
+    s->unlinked = NULL;
+    s->unlinked_count = 0;
+    pthread_mutex_unlock(&s->lock);
+    hv_flush_all(vm);
+    pthread_mutex_lock(&s->lock);
+    if (seq > s->flushed) {
+        s->flushed = seq;
+    }
+    free_pages(s, list);
+    pthread_mutex_unlock(&s->lock);
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Who may write to the guest's tables. A table that is shadowed is read-only in every entry that maps it, so its
+ * next write is a fault: either the store is made for the guest and the entry it changes goes (shadow_write.c),
+ * or, at level 1, the table is opened, and made to agree again when the guest flushes (shadow_sync.c).
+ */
+#include "hypervisor/shadow.h"
+
+static const struct pt_format *const format = &pt_format_shadow;
+
+bool shadow_is_tracked(const struct shadow *s, uint64_t frame)
+{
+    const struct rmap_chunk *chunk = rmap_find(&s->rmap, frame << GUEST_PAGE_SHIFT);
+    if (!chunk || chunk->tables == 0) {
+        return false;
+    }
+    for (const struct shadow_page *page = shadow_page_on(s, frame, NULL); page;
+         page = shadow_page_on(s, frame, page)) {
+        if (!page->open) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void shadow_note_loss(struct shadow *s, uint64_t host, unsigned level)
+{
+    s->seq++;
+    if (level > 2) {
+        s->lost_everywhere = s->seq;
+    } else {
+        rmap_find(&s->rmap, host)->lost = s->seq;
+    }
+}
+
+/* Takes W, and the right to get it back without a look at the guest's tables. @return whether there was any */
+static bool protect_entry(pt_word_t *entry)
+{
+    uint64_t bits = format->writable | format->software_mmu_writable, before = pt_load(entry);
+    while (before & bits) {
+        if (pt_cas(entry, &before, before & ~bits)) {
+            return (before & format->writable) != 0;
+        }
+    }
+    return false;
+}
+
+/* Large pages around a table go; small ones will come in their place. */
+static void clear_list(struct hv_vm *vm, struct rmap_list *list, unsigned level)
+{
+    while (!rmap_is_empty(list)) {
+        shadow_clear_entry(vm, rmap_any(list), level);
+    }
+}
+
+void shadow_protect_frame(struct hv_vm *vm, struct shadow_page *page)
+{
+    struct shadow *s = shadow_of(vm);
+    uint64_t host = page->frame << GUEST_PAGE_SHIFT;
+    struct rmap_chunk *chunk = rmap_find(&s->rmap, host);
+    struct rmap_iter it;
+    bool was_writable = false;
+    for (pt_word_t *entry = rmap_first(rmap_of(chunk, host, 1), &it); entry; entry = rmap_next(&it)) {
+        was_writable |= protect_entry(entry);
+    }
+    if (was_writable) {
+        shadow_note_loss(s, host, 1);
+    }
+    clear_list(vm, &chunk->page_2m, 2);
+    struct rmap_chunk *first = rmap_find(&s->rmap, align_down(host, pt_level_bytes(3)));
+    if (first) {
+        clear_list(vm, &first->page_1g, 3);
+    }
+    page->seq = chunk->lost > s->lost_everywhere ? chunk->lost : s->lost_everywhere;
+    for (struct shadow_page *other = shadow_page_on(s, page->frame, NULL); other;
+         other = shadow_page_on(s, page->frame, other)) {
+        other->open = false; /* and unsync until it is synchronised */
+        other->seq = page->seq;
+    }
+}
+
+void shadow_tell_parents(struct shadow_page *page)
+{
+    struct rmap_iter it;
+    for (pt_word_t *entry = rmap_first(&page->parents, &it); entry; entry = rmap_next(&it)) {
+        struct shadow_page *parent = shadow_page_of_entry(entry);
+        unsigned i = shadow_index_of_entry(entry);
+        uint64_t bit = UINT64_C(1) << (i % 64);
+        if (!(parent->unsync_child[i / 64] & bit)) {
+            parent->unsync_child[i / 64] |= bit;
+            if (parent->unsync_children++ == 0) {
+                shadow_tell_parents(parent);
+            }
+        }
+    }
+}
+
+bool shadow_open_frame(struct hv_vm *vm, uint64_t frame)
+{
+    struct shadow *s = shadow_of(vm);
+    struct shadow_page *page;
+    for (page = shadow_page_on(s, frame, NULL); page; page = shadow_page_on(s, frame, page)) {
+        if (page->role.level != 1 || !s->can_unsync) {
+            return false;
+        }
+    }
+    for (page = shadow_page_on(s, frame, NULL); page; page = shadow_page_on(s, frame, page)) {
+        if (!page->open) {
+            page->open = page->unsync = true;
+            hv_count(&vm->counters.mmu_unsync, 1);
+            shadow_tell_parents(page);
+        }
+    }
+    return true;
+}

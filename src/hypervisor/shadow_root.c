@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Roots: the page that stands for the table in CR3 under the present registers. A vCPU keeps the last three, so a
+ * switch back costs no more than a look. A guest of 2 or 3 levels has glue above its directories: one table of
+ * each of our levels 4 and 3, of which it uses 1 and 4 entries.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "hypervisor/shadow.h"
+
+#define SYNC_TRIES 4u /* while others open what was protected; then it is emptied */
+
+#define CR4_SMEP (UINT64_C(1) << 20)
+#define CR4_SMAP (UINT64_C(1) << 21)
+
+static union shadow_role role_of(const struct paging *p, const struct paging_regs *regs, unsigned space)
+{
+    union shadow_role role = {.smm = space & 1, .access = PT_RIGHTS_ALL};
+    bool smep = regs->cr4 & CR4_SMEP, smap = regs->cr4 & CR4_SMAP;
+    if (p->mode == MV_PAGING_OFF) {
+        role.direct = 1;
+        return role;
+    }
+    role.has_4_byte_entries = p->entry_bytes == 4;
+    role.no_execute = p->mode != MV_PAGING_32BIT && (regs->efer & X86_EFER_NXE);
+    role.write_protect = p->write_protect;
+    role.smep = smep;
+    role.smap = smap;
+    role.smep_and_not_wp = smep && !p->write_protect;
+    role.smap_and_not_wp = smap && !p->write_protect;
+    role.large_4m = p->mode == MV_PAGING_32BIT && p->has_large_4m;
+    role.keys = p->has_keys_user || p->has_keys_supervisor;
+    role.levels = (unsigned)p->mode & 7;
+    return role;
+}
+
+static bool is_same(const struct shadow_root *a, const struct shadow_root *b)
+{
+    return a->role.word == b->role.word && a->table == b->table && a->pdptr[0] == b->pdptr[0] &&
+           a->pdptr[1] == b->pdptr[1] && a->pdptr[2] == b->pdptr[2] && a->pdptr[3] == b->pdptr[3];
+}
+
+/* Both tables, the upper one leading to the lower. NULL: out of memory. */
+static struct shadow_page *make_glue(struct hv_vm *vm)
+{
+    struct shadow_page *top = shadow_page_make_glue(vm, 4), *below = top ? shadow_page_make_glue(vm, 3) : NULL;
+    if (!below || !shadow_link(vm, &top->table[0], below)) {
+        if (below) {
+            shadow_zap(vm, below);
+        }
+        if (top) {
+            shadow_zap(vm, top);
+        }
+        return NULL;
+    }
+    return top;
+}
+
+/* NULL: CR3 points to where no memory is, or there is none left for us. */
+static struct shadow_page *find_root(struct hv_vcpu *vcpu, const struct shadow_root *wanted)
+{
+    const struct paging *p = &shadow_vcpu_of(vcpu)->guest;
+    struct shadow_wanted page = {.role = wanted->role};
+    page.role.level = p->mode == MV_PAGING_5LEVEL ? 5 : 4;
+    if (p->mode == MV_PAGING_32BIT || p->mode == MV_PAGING_PAE) {
+        return make_glue(vcpu->vm);
+    }
+    if (p->mode != MV_PAGING_OFF) {
+        page.gfn = wanted->table >> GUEST_PAGE_SHIFT;
+        const struct hv_slot *slot = hv_slot_of_gfn(hv_slots(vcpu), page.gfn, &vcpu->slot_hint[vcpu->space]);
+        if (!slot || (slot->flags & HV_SLOT_INVALID)) {
+            return NULL;
+        }
+        page.frame = hv_slot_hva(slot, page.gfn).raw >> GUEST_PAGE_SHIFT;
+    }
+    return shadow_page_get(vcpu->vm, &page);
+}
+
+static void put(struct hv_vcpu *vcpu, struct shadow_root *root)
+{
+    if (root->page) {
+        shadow_root_put(vcpu->vm, root->page);
+        *root = (struct shadow_root){0};
+    }
+}
+
+/* roots[i] comes to the front, the others move back. */
+static void to_front(struct shadow_vcpu *v, unsigned i)
+{
+    struct shadow_root root = v->roots[i];
+    for (; i > 0; i--) {
+        v->roots[i] = v->roots[i - 1];
+    }
+    v->roots[0] = root;
+}
+
+void shadow_choose_root(struct hv_vcpu *vcpu)
+{
+    const struct shadow *s = shadow_of(vcpu->vm);
+    struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
+    struct shadow_root wanted = {.role = v->role, .table = v->guest.root.raw};
+    for (unsigned i = 0; i < 4 && v->guest.mode == MV_PAGING_PAE; i++) {
+        wanted.pdptr[i] = v->guest.pdptr[i];
+    }
+    wanted.table = v->guest.mode == MV_PAGING_OFF ? 0 : wanted.table;
+    unsigned found = 0;
+    for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
+        if (v->roots[i].page && !shadow_is_valid(s, v->roots[i].page)) {
+            put(vcpu, &v->roots[i]);
+        }
+        if (v->roots[i].page && is_same(&v->roots[i], &wanted)) {
+            found = i + 1;
+        }
+    }
+    if (found) {
+        to_front(v, found - 1);
+    } else {
+        wanted.page = find_root(vcpu, &wanted);
+        if (wanted.page) {
+            wanted.page->roots++;
+        }
+        put(vcpu, &v->roots[SHADOW_PREVIOUS_ROOTS]);
+        v->roots[SHADOW_PREVIOUS_ROOTS] = wanted;
+        to_front(v, SHADOW_PREVIOUS_ROOTS);
+    }
+    vcpu->root = v->roots[0].page ? v->roots[0].page->table : v->empty;
+}
+
+void shadow_drop_roots(struct hv_vcpu *vcpu)
+{
+    struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
+    for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
+        put(vcpu, &v->roots[i]);
+    }
+    vcpu->root = v->empty;
+}
+
+int shadow_load_root(struct hv_vcpu *vcpu)
+{
+    struct shadow *s = shadow_of(vcpu->vm);
+    pthread_mutex_lock(&s->lock);
+    shadow_choose_root(vcpu);
+    struct shadow_page *page = shadow_vcpu_of(vcpu)->roots[0].page;
+    if (page) {
+        (void)shadow_sync_below(vcpu, page, true); /* here it cannot wait */
+    }
+    pthread_mutex_unlock(&s->lock);
+    return 0;
+}
+
+/* The root is chosen, and what the guest may see through it agrees with its tables. */
+static void load_and_sync(struct hv_vcpu *vcpu)
+{
+    struct shadow *s = shadow_of(vcpu->vm);
+    for (unsigned tries = 1;; tries++) {
+        rendezvous_enter(&vcpu->inside);
+        pthread_mutex_lock(&s->lock);
+        shadow_make_available(vcpu->vm);
+        shadow_choose_root(vcpu);
+        struct shadow_page *page = shadow_vcpu_of(vcpu)->roots[0].page;
+        bool is_done = !page || shadow_sync_below(vcpu, page, tries == SYNC_TRIES);
+        pthread_mutex_unlock(&s->lock);
+        rendezvous_leave(&vcpu->inside);
+        if (is_done) {
+            return;
+        }
+        shadow_settle(vcpu->vm);
+    }
+}
+
+void shadow_set_regs(struct hv_vcpu *vcpu, const struct paging_regs *regs, const struct paging_cpu *cpu)
+{
+    struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
+    paging_compile(&v->guest, regs, cpu);
+    paging_compile_shadow(&v->hardware, regs, NULL);
+    v->role = role_of(&v->guest, regs, vcpu->space);
+    load_and_sync(vcpu);
+}
+
+void shadow_set_keys(struct hv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs)
+{
+    struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
+    v->guest.pkru = v->hardware.pkru = pkru;
+    v->guest.pkrs = v->hardware.pkrs = pkrs;
+}
+
+/* The path to an address under one root. */
+static void sync_path(struct hv_vcpu *vcpu, struct shadow_page *page, gva_t gva)
+{
+    for (;;) {
+        unsigned level = page->role.level, i = pt_index(gva.raw, level);
+        if (shadow_has_guest_table(page)) {
+            shadow_sync_entry(vcpu, page, i);
+        }
+        uint64_t entry = pt_load(&page->table[i]);
+        if (!shadow_is_table(entry, level)) {
+            return;
+        }
+        page = shadow_page_of_table(spte_table(entry));
+    }
+}
+
+void shadow_invalidate(struct hv_vcpu *vcpu, gva_t gva)
+{
+    struct shadow *s = shadow_of(vcpu->vm);
+    struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
+    hv_count_own(&vcpu->counters.invlpg, 1);
+    rendezvous_enter(&vcpu->inside);
+    pthread_mutex_lock(&s->lock);
+    for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
+        struct shadow_page *page = v->roots[i].page;
+        if (page && shadow_is_valid(s, page) && v->roots[i].role.word == v->role.word) {
+            sync_path(vcpu, page, gva);
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    rendezvous_leave(&vcpu->inside);
+}
+
+void shadow_invalidate_all(struct hv_vcpu *vcpu)
+{
+    load_and_sync(vcpu);
+}
