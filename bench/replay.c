@@ -78,13 +78,13 @@ static bool trace_ls(void)
 
 int main(void)
 {
-    static const char *const schemes[] = {"native", "ept", "npt"};
+    static const char *const schemes[] = {"native", "ept", "npt", "shadow"};
     bool is_real = trace_ls();
     if (!is_real) {
         puts("there is no valgrind: a B-tree in place of a program, and no text");
     }
     convert(is_real ? text_path : "btree:size=64M,refs=5M", binary_path);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         printf("%-7s binary trace: %6.1f million references a second (wanted 20)\n", schemes[i],
                millions(schemes[i], binary_path));
     }
@@ -92,7 +92,7 @@ int main(void)
         printf("%-7s lackey text:  %6.1f million references a second (wanted 6)\n", "ept",
                millions("ept", text_path));
     }
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         printf("%-7s gups of 1G:   %6.1f million references a second, all of which walk\n", schemes[i],
                millions(schemes[i], "gups:size=1G,refs=2M"));
     }

@@ -30,7 +30,7 @@ static const char help[] =
     "  switch      processes=8 of size=16M each take turns of slice=1000 references; refs=10M, seed=1\n"
     "  churn       fills size=16M and unmaps it; refs: 16 times that\n"
     "\n"
-    "      --mmu LIST          of native, ept, npt; or all (all)\n"
+    "      --mmu LIST          of native, ept, npt, shadow; or all (all)\n"
     "      --tlb ARRAYS        entries x ways of the TLB (L1=64x4,L2=1536x12); also L1-2M=, L1-1G= and L2-1G=, which\n"
     "                          else share L1 and L2\n"
     "      --host-page SIZE    largest page of the hypervisor's tables: 4K, 2M or 1G (4K)\n"
@@ -77,7 +77,7 @@ enum form {
     FORM_CSV,
 };
 
-static const char *const known_mmus[] = {"native", "ept", "npt"};
+static const char *const known_mmus[] = {"native", "ept", "npt", "shadow"};
 #define KNOWN_MMUS (sizeof known_mmus / sizeof known_mmus[0])
 
 struct request {
@@ -97,7 +97,7 @@ static int parse_mmus(struct request *request, const char *list)
 {
     request->count = 0;
     if (strcmp(list, "all") == 0) {
-        list = "native,ept,npt";
+        list = "native,ept,npt,shadow";
     }
     while (*list) {
         size_t length = strcspn(list, ","), i = 0;
@@ -105,7 +105,7 @@ static int parse_mmus(struct request *request, const char *list)
             i++;
         }
         if (i == KNOWN_MMUS || request->count == REPLAY_SCHEMES_MAX) {
-            return usage_error("replay", "--mmu %.*s: not native, ept, npt or all", (int)length, list);
+            return usage_error("replay", "--mmu %.*s: not native, ept, npt, shadow or all", (int)length, list);
         }
         request->mmus[request->count++] = known_mmus[i];
         list += length + (list[length] == ',');

@@ -31,6 +31,10 @@ SOFT(exits_total)
 SOFT(exits_ept_violation)
 SOFT(exits_ept_misconfig)
 SOFT(exits_npf)
+SOFT(exits_page_fault)
+SOFT(exits_table_write)
+SOFT(exits_cr3)
+SOFT(exits_invlpg)
 SOFT(exits_physical)
 SOFT(tables)
 SOFT(tables_built)
@@ -95,6 +99,10 @@ const struct replay_row replay_rows[] = {
     {"  EPT violations", "exits_ept_violation", exits_ept_violation, false},
     {"  EPT misconfigurations", "exits_ept_misconfig", exits_ept_misconfig, false},
     {"  nested page faults", "exits_npf", exits_npf, false},
+    {"  page faults", "exits_page_fault", exits_page_fault, false},
+    {"  writes to shadowed tables", "exits_table_write", exits_table_write, false},
+    {"  CR3 loads", "exits_cr3_load", exits_cr3, false},
+    {"  INVLPG", "exits_invlpg", exits_invlpg, false},
     {"  of these by table writes", "exits_table_writes", exits_physical, false},
     {"tables of the hypervisor", "tables", tables, false},
     {"  built", "tables_built", tables_built, false},

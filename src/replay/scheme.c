@@ -34,7 +34,7 @@
 #define EFER_LONG_MODE (UINT64_C(0xd00)) /* LME, LMA, NXE */
 
 struct mv_replay {
-    char mmu[16];
+    char mmu[32];
     uint64_t memory_bytes;
     unsigned levels;
     uint8_t page_level;
@@ -138,6 +138,7 @@ static int set_mode(struct mv_replay *r, struct mv_error *err)
     sregs.cr0 = CR0_PG | CR0_PE | CR0_WP;
     sregs.cr4 = CR4_PAE | CR4_PGE | (r->levels == 5 ? CR4_LA57 : 0);
     sregs.efer = EFER_LONG_MODE;
+    sregs.cr3 = r->memory_bytes; /* nowhere: not a page that will be data, but was a table to who shadows */
     sregs.cs.l = 1;
     sregs.cs.dpl = sregs.ss.dpl = 3;
     return mv_vcpu_set_sregs(r->vcpu, &sregs, err);
@@ -308,6 +309,9 @@ void mv_replay_result(const struct mv_replay *r, struct mv_replay_result *ret)
                                      .guest_pages = c->pages};
     mv_soft_counts(r->vcpu, &ret->soft);
     ret->soft.flushes -= r->base.flushes;
+    ret->soft.exits_cr3 -= r->base.exits_cr3;
+    ret->soft.exits_registers -= r->base.exits_registers;
+    ret->soft.exits_total -= r->base.exits_cr3 + r->base.exits_registers;
 }
 
 int mv_replay_switch(struct mv_replay *r, uint64_t process, struct mv_error *err)
