@@ -22,7 +22,6 @@ struct hv_counters {
     uint64_t remote_tlb_flush, remote_tlb_flush_requests;
     uint64_t pml_entries, dirty_marked;
     /* Shadow. */
-    uint64_t pf_guest;                      /* the guest's own faults, reflected */
     uint64_t mmu_pte_write, mmu_pde_zapped; /* stores to guest tables made for it; of these, above leaves */
     uint64_t mmu_flooded, mmu_unsync, mmu_cache_miss, mmu_shadow_zapped, mmu_recycled;
     uint64_t invlpg;

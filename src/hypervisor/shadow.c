@@ -91,7 +91,7 @@ static void vcpu_finish(struct hv_vcpu *vcpu)
 
 /* --- By host range ------------------------------------------------------------------------------------ */
 
-/* What is done to each list of entries that map a part of a range. @return whether a flush is due */
+/* What is done to each list of entries that map a part of a range. @return whether it was to any */
 typedef bool list_fn(struct hv_vm *vm, struct rmap_list *list, unsigned level);
 
 /* Lists of a chunk of 2 MiB: small pages of [first, last], and large ones that have a byte of it. */
@@ -104,25 +104,46 @@ static bool visit_chunk(struct hv_vm *vm, struct rmap_chunk *chunk, uint64_t fir
     return each(vm, &chunk->page_2m, 2) || flush;
 }
 
+static bool visit_lists(struct hv_vm *vm, uint64_t first, uint64_t last, list_fn *each)
+{
+    const struct shadow *s = shadow_of(vm);
+    bool any = false;
+    for (uint64_t at = first; at <= last; at = align_down(at, pt_level_bytes(2)) + pt_level_bytes(2)) {
+        uint64_t end = align_down(at, pt_level_bytes(2)) + pt_level_bytes(2) - 1;
+        struct rmap_chunk *chunk = rmap_find(&s->rmap, at);
+        any |= chunk && visit_chunk(vm, chunk, at, end < last ? end : last, each);
+    }
+    for (uint64_t at = align_down(first, pt_level_bytes(3)); at <= last; at += pt_level_bytes(3)) {
+        struct rmap_chunk *chunk = rmap_find(&s->rmap, at);
+        any |= chunk && each(vm, &chunk->page_1g, 3);
+    }
+    return any;
+}
+
+/* Entries of the range went before, and some TLB may still have them. */
+static bool has_lost(const struct shadow *s, uint64_t first, uint64_t last)
+{
+    bool any = s->lost_everywhere > s->flushed;
+    for (uint64_t at = align_down(first, pt_level_bytes(2)); at <= last && !any; at += pt_level_bytes(2)) {
+        const struct rmap_chunk *chunk = rmap_find(&s->rmap, at);
+        any = chunk && chunk->lost > s->flushed;
+    }
+    return any;
+}
+
+static uint64_t last_byte(const struct hv_slot *slot, uint64_t last_gfn)
+{
+    return hv_slot_hva(slot, last_gfn).raw + GUEST_PAGE_MASK;
+}
+
+/* What takes rights. @return whether a flush is due */
 static bool visit(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first_gfn, uint64_t last_gfn,
                   list_fn *each)
 {
     struct shadow *s = shadow_of(vm);
-    uint64_t first = hv_slot_hva(slot, first_gfn).raw, last = hv_slot_hva(slot, last_gfn).raw + GUEST_PAGE_MASK;
-    bool flush = s->lost_everywhere > s->flushed;
-    for (uint64_t at = first; at <= last; at = align_down(at, pt_level_bytes(2)) + pt_level_bytes(2)) {
-        uint64_t end = align_down(at, pt_level_bytes(2)) + pt_level_bytes(2) - 1;
-        struct rmap_chunk *chunk = rmap_find(&s->rmap, at);
-        if (chunk) {
-            flush |= visit_chunk(vm, chunk, at, end < last ? end : last, each);
-            /* Entries went that some TLB may still have. */
-            flush |= chunk->lost > s->flushed;
-        }
-    }
-    for (uint64_t at = align_down(first, pt_level_bytes(3)); at <= last; at += pt_level_bytes(3)) {
-        struct rmap_chunk *chunk = rmap_find(&s->rmap, at);
-        flush |= chunk && each(vm, &chunk->page_1g, 3);
-    }
+    uint64_t first = hv_slot_hva(slot, first_gfn).raw, last = last_byte(slot, last_gfn);
+    bool flush = visit_lists(vm, first, last, each);
+    flush |= has_lost(s, first, last);
     s->asked = s->seq;
     return flush;
 }
@@ -171,7 +192,7 @@ static bool zap_gfns(struct hv_vm *vm, const struct hv_slot *slot, uint64_t firs
     struct shadow *s = shadow_of(vm);
     pthread_mutex_lock(&s->lock);
     bool flush = visit(vm, slot, first, last, zap_list);
-    flush |= zap_tables(vm, hv_slot_hva(slot, first).raw, hv_slot_hva(slot, last).raw + GUEST_PAGE_MASK);
+    flush |= zap_tables(vm, hv_slot_hva(slot, first).raw, last_byte(slot, last));
     s->asked = s->seq;
     pthread_mutex_unlock(&s->lock);
     return flush;
@@ -285,17 +306,9 @@ static bool age_list(struct hv_vm *vm, struct rmap_list *list, unsigned level)
 static bool age(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last, bool test_only)
 {
     struct shadow *s = shadow_of(vm);
-    bool any = false;
-    pthread_mutex_lock(&s->lock);
     list_fn *each = test_only ? is_young_list : age_list;
-    for (uint64_t gfn = first; gfn <= last; gfn++) {
-        uint64_t host = hv_slot_hva(slot, gfn).raw;
-        struct rmap_chunk *chunk = rmap_find(&s->rmap, host);
-        any |= chunk && each(vm, rmap_of(chunk, host, 1), 1);
-        any |= chunk && each(vm, &chunk->page_2m, 2);
-        chunk = rmap_find(&s->rmap, align_down(host, pt_level_bytes(3)));
-        any |= chunk && each(vm, &chunk->page_1g, 3);
-    }
+    pthread_mutex_lock(&s->lock);
+    bool any = visit_lists(vm, hv_slot_hva(slot, first).raw, last_byte(slot, last), each);
     pthread_mutex_unlock(&s->lock);
     return any;
 }

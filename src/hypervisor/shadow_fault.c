@@ -74,7 +74,6 @@ static void reflect(struct hv_vcpu *vcpu, const struct guest_walk *w)
                                           .level = w->level,
                                           .entry = w->level > 0 ? w->entry : 0,
                                           .reserved = w->end == GUEST_WALK_RESERVED ? w->reserved : 0};
-    hv_count_own(&vcpu->counters.pf_guest, 1);
 }
 
 /*

@@ -134,7 +134,9 @@ static enum mv_soft_end store_physical(struct accel_vcpu *vcpu, mv_gpa_t gpa, ui
             vcpu->hooks.exit(vcpu->hooks.opaque, "page_fault", gpa, PF_PRESENT | PF_WRITE);
         }
     }
-    vcpu->exits_mmio += !is_ram;
+    if (!is_ram) {
+        hv_count_own(&vcpu->exits_mmio, 1);
+    }
     outcome->end = is_ram ? MV_SOFT_DONE : MV_SOFT_MMIO;
     outcome->done_bytes = is_ram ? sizeof value : 0;
     outcome->mmio.gpa = gpa;

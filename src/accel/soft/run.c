@@ -158,7 +158,7 @@ static enum mv_soft_end reflect(struct accel_vcpu *vcpu, gva_t gva, struct mv_so
                              .level = f->level,
                              .entry = f->entry,
                              .reserved = f->reserved};
-    vcpu->faults_reflected++;
+    hv_count_own(&vcpu->faults_reflected, 1);
     soft_tell_fault(vcpu, &fault, outcome);
     return MV_SOFT_FAULT;
 }

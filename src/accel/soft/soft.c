@@ -236,7 +236,6 @@ static void vm_counters(struct accel_vm *vm, accel_counter_fn *each, void *opaqu
         {"pages_1g", sum.pages_1g},
         {"tables", sum.tables},
         {"nx_lpage_splits", sum.nx_lpage_splits},
-        {"pf_guest", sum.pf_guest},
         {"mmu_pte_write", sum.mmu_pte_write},
         {"mmu_pde_zapped", sum.mmu_pde_zapped},
         {"mmu_flooded", sum.mmu_flooded},
@@ -259,7 +258,9 @@ static void vm_counters(struct accel_vm *vm, accel_counter_fn *each, void *opaqu
 static void vcpu_counters(struct accel_vcpu *vcpu, accel_counter_fn *each, void *opaque)
 {
     each(opaque, "mmio_exits", __atomic_load_n(&vcpu->exits_mmio, __ATOMIC_RELAXED));
-    each(opaque, "pf_guest", __atomic_load_n(&hw_mmu_counters(vcpu->hw)->faults, __ATOMIC_RELAXED));
+    each(opaque, "pf_guest",
+         __atomic_load_n(&hw_mmu_counters(vcpu->hw)->faults, __ATOMIC_RELAXED) +
+             __atomic_load_n(&vcpu->faults_reflected, __ATOMIC_RELAXED));
 }
 
 /* --- vCPUs -------------------------------------------------------------------------------------------- */
