@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What does shadow paging cost beside EPT? A fault that maps a present page, an emulated write to a guest's table,
+ * switches between 4 and 1000 address spaces and the memory that their shadows take, and the write-protection of a
+ * page that is mapped 30,000 times.
+ */
+#include <string.h>
+
+#include "bench.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define RAM_BYTES (512 * MIB)
+#define DATA_BYTES (64 * MIB)
+#define PAGE UINT64_C(4096)
+#define GVA UINT64_C(0x400000000)
+#define TABLES DATA_BYTES /* data below, tables above */
+#define PROCESSES 1000u
+#define MAPPINGS 30000u
+#define MAPPINGS_KEPT 1000u /* more of one page are recycled, as KVM does */
+
+struct guest {
+    struct mv_machine *machine;
+    struct mv_block *block;
+    struct mv_region *ram, *ports;
+    struct mv_space *memory, *io;
+    struct mv_vm *vm;
+    struct mv_vcpu *vcpu;
+    uint8_t *host;
+    uint64_t next_table;
+};
+
+static double wall_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static void make(struct guest *g, const char *accel)
+{
+    struct mv_block_options block = {.name = "ram", .size_bytes = RAM_BYTES};
+    struct mv_block_info info;
+    must(mv_machine_create(&g->machine, &bench_error));
+    must(mv_block_create(g->machine, &block, &g->block, &bench_error));
+    g->ram = make_region(g->machine,
+                         (struct mv_region_options){
+                             .name = "ram", .kind = MV_REGION_RAM, .size_bytes = RAM_BYTES, .block = g->block});
+    g->ports = make_region(g->machine, (struct mv_region_options){.name = "io", .size_bytes = 65536});
+    must(mv_space_create(g->machine, "memory", g->ram, &g->memory, &bench_error));
+    must(mv_space_create(g->machine, "I/O", g->ports, &g->io, &bench_error));
+    mv_block_info(g->block, &info);
+    g->host = (uint8_t *)(uintptr_t)info.hva.raw;
+    memset(g->host, 0, RAM_BYTES);
+    g->next_table = TABLES;
+    struct mv_vm_options options = {.accel = accel, .memory = g->memory, .io = g->io};
+    must(mv_vm_create(&options, &g->vm, &bench_error));
+    must(mv_vm_add_vcpu(g->vm, &g->vcpu, &bench_error));
+}
+
+static void end(struct guest *g)
+{
+    mv_vm_destroy(g->vm);
+    mv_space_destroy(g->memory);
+    mv_space_destroy(g->io);
+    mv_region_put(g->ram);
+    mv_region_put(g->ports);
+    mv_block_put(g->block);
+    mv_machine_destroy(g->machine);
+}
+
+static uint64_t new_table(struct guest *g)
+{
+    g->next_table += PAGE;
+    if (g->next_table > RAM_BYTES) {
+        abort();
+    }
+    return g->next_table - PAGE;
+}
+
+static uint64_t *entry_at(struct guest *g, uint64_t root, uint64_t gva, unsigned level)
+{
+    uint64_t table = root;
+    for (unsigned l = 4;; l--) {
+        uint64_t *entry = (uint64_t *)(void *)(g->host + table) + (gva >> (12 + 9 * (l - 1)) & 511);
+        if (l == level) {
+            return entry;
+        }
+        if (!(*entry & 1)) {
+            *entry = new_table(g) | 0x23;
+        }
+        table = *entry & UINT64_C(0xffffffffff000);
+    }
+}
+
+/* An address space: `pages` of data from GVA on, present, accessed and dirty. */
+static uint64_t make_space(struct guest *g, uint64_t pages)
+{
+    uint64_t root = new_table(g);
+    for (uint64_t i = 0; i < pages; i++) {
+        *entry_at(g, root, GVA + i * PAGE, 1) = i * PAGE | 0x63;
+    }
+    return root;
+}
+
+static void load(struct guest *g, uint64_t root)
+{
+    if (!mv_soft_load_cr3(g->vcpu, root)) {
+        abort();
+    }
+}
+
+static void set_registers(struct guest *g, uint64_t root)
+{
+    struct kvm_sregs sregs;
+    must(mv_vcpu_get_sregs(g->vcpu, &sregs, &bench_error));
+    sregs.cr0 = UINT64_C(0x80010001);
+    sregs.cr3 = root;
+    sregs.cr4 = 0xa0;
+    sregs.efer = 0xd00;
+    must(mv_vcpu_set_sregs(g->vcpu, &sregs, &bench_error));
+}
+
+static void touch(struct guest *g, uint64_t gva)
+{
+    struct mv_soft_place place;
+    struct mv_soft_outcome outcome;
+    if (mv_soft_touch(g->vcpu, mv_gva(gva), MV_ACCESS_WRITE, &place, &outcome) != MV_SOFT_DONE) {
+        abort();
+    }
+}
+
+/* Nanoseconds for a page that nothing maps yet, in a guest whose tables do. */
+static double a_fault(const char *accel)
+{
+    struct guest g;
+    make(&g, accel);
+    uint64_t pages = DATA_BYTES / PAGE, root = make_space(&g, pages);
+    set_registers(&g, root);
+    touch(&g, GVA);
+    double from = now_ns();
+    for (uint64_t i = 0; i < pages; i += 8) { /* so many come along with a shadow fault */
+        touch(&g, GVA + i * PAGE);
+    }
+    double ns = (now_ns() - from) / (double)(pages / 8);
+    end(&g);
+    return ns;
+}
+
+/*
+ * A write by the guest's kernel to an upper table that stays shadowed: between two writes the vCPU walks through
+ * it, so they are no flood. `ret_emulated`: how many of 100 were emulated.
+ */
+static double a_table_write(double *ret_emulated)
+{
+    struct guest g;
+    struct mv_soft_outcome outcome;
+    struct mv_soft_counts before, after;
+    unsigned count = 20000;
+    make(&g, "soft,mmu=shadow,host-page=4K");
+    uint64_t root = make_space(&g, DATA_BYTES / PAGE);
+    set_registers(&g, root);
+    uint64_t directory = (uint64_t)((uint8_t *)entry_at(&g, root, GVA, 2) - g.host) & ~(PAGE - 1);
+    double ns = 0, clock_ns = 0;
+    must(mv_soft_counts(g.vcpu, &before));
+    for (unsigned i = 0; i < count; i++) {
+        load(&g, root);
+        touch(&g, GVA);
+        double from = now_ns();
+        if (mv_soft_write_physical(g.vcpu, mv_gpa(directory + 8 * (256 + i % 256)), 0, &outcome) != MV_SOFT_DONE) {
+            abort();
+        }
+        double to = now_ns();
+        ns += to - from;
+        clock_ns += now_ns() - to;
+    }
+    must(mv_soft_counts(g.vcpu, &after));
+    *ret_emulated = 100.0 * (double)(after.exits_table_write - before.exits_table_write) / count;
+    end(&g);
+    return (ns - clock_ns) / count;
+}
+
+/* Between `count` spaces in turn; each has been used. */
+static double a_switch(struct guest *g, const uint64_t *roots, unsigned count)
+{
+    unsigned rounds = 100000;
+    double from = now_ns();
+    for (unsigned i = 0; i < rounds; i++) {
+        load(g, roots[i % count]);
+        touch(g, GVA);
+    }
+    return (now_ns() - from) / rounds;
+}
+
+static void many_spaces(void)
+{
+    static uint64_t roots[PROCESSES];
+    struct guest g;
+    struct mv_soft_counts counts;
+    uint64_t pages = DATA_BYTES / PAGE;
+    make(&g, "soft,mmu=shadow,host-page=4K,shadow-pages=100000");
+    for (unsigned p = 0; p < PROCESSES; p++) {
+        roots[p] = make_space(&g, pages);
+    }
+    uint64_t tables = (g.next_table - TABLES) / PAGE;
+    set_registers(&g, roots[0]);
+    for (unsigned p = 0; p < PROCESSES; p++) {
+        load(&g, roots[p]);
+        for (uint64_t i = 0; i < pages; i++) {
+            touch(&g, GVA + i * PAGE);
+        }
+    }
+    must(mv_soft_counts(g.vcpu, &counts));
+    printf("%u processes of 64 MiB: %llu tables of the guest, shadows of %.3f times their bytes (wanted 1.2)\n",
+           PROCESSES, (unsigned long long)tables, (double)counts.table_bytes / ((double)tables * (double)PAGE));
+    double few[ROUNDS], many[ROUNDS];
+    for (unsigned r = 0; r < ROUNDS; r++) {
+        few[r] = a_switch(&g, roots, 4);
+        many[r] = a_switch(&g, roots, PROCESSES);
+    }
+    printf("a switch between 4 of them %.0f ns, between all %.0f ns: %.2f (wanted 1)\n", median(few, ROUNDS),
+           median(many, ROUNDS), median(many, ROUNDS) / median(few, ROUNDS));
+    end(&g);
+}
+
+/* One page at `count` addresses becomes a table: all its mappings are write-protected. Nanoseconds for each that
+ * is left. */
+static double a_protection(unsigned count)
+{
+    struct guest g;
+    make(&g, "soft,mmu=shadow,host-page=4K");
+    uint64_t root = new_table(&g), page = new_table(&g);
+    for (uint64_t i = 0; i < count; i++) {
+        *entry_at(&g, root, GVA + i * PAGE, 1) = page | 0x63;
+    }
+    set_registers(&g, root);
+    for (uint64_t i = 0; i < count; i++) {
+        touch(&g, GVA + i * PAGE);
+    }
+    uint64_t other = GVA + (UINT64_C(1) << 30);
+    *entry_at(&g, root, other, 2) = page | 0x23;
+    *((uint64_t *)(void *)(g.host + page)) = 0x63;
+    double from = wall_ns();
+    touch(&g, other);
+    double ns = (wall_ns() - from) / (count < MAPPINGS_KEPT ? count : MAPPINGS_KEPT);
+    end(&g);
+    return ns;
+}
+
+int main(void)
+{
+    double tdp[ROUNDS], shadow[ROUNDS], writes[ROUNDS], protection[ROUNDS], of_many[ROUNDS], emulated = 0;
+    for (unsigned r = 0; r < ROUNDS; r++) {
+        tdp[r] = a_fault("soft,mmu=ept,host-page=4K");
+        shadow[r] = a_fault("soft,mmu=shadow,host-page=4K");
+        writes[r] = a_table_write(&emulated);
+        protection[r] = a_protection(MAPPINGS_KEPT - 1);
+        of_many[r] = a_protection(MAPPINGS);
+    }
+    double fault = median(tdp, ROUNDS);
+    printf("a fault: EPT %.0f ns, shadow %.0f ns, %.2f times (wanted 2.5)\n", fault, median(shadow, ROUNDS),
+           median(shadow, ROUNDS) / fault);
+    printf("an emulated write to a table: %.0f ns, %.2f times the fault of EPT (wanted 3)\n",
+           median(writes, ROUNDS), median(writes, ROUNDS) / fault);
+    printf(
+        "write-protection of a page with %u mappings: %.1f ns each (wanted 40); of one that was mapped at %u addresses, of "
+        "which %u at most are left: %.1f ns for each of these\n",
+        MAPPINGS_KEPT - 1, median(protection, ROUNDS), MAPPINGS, MAPPINGS_KEPT, median(of_many, ROUNDS));
+    many_spaces();
+    return 0;
+}
