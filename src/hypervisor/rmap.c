@@ -81,7 +81,7 @@ void rmap_remove(struct rmap_list *list, const pt_word_t *entry)
             }
         }
     }
-    assert(!"an entry is in its list");
+    assert(false && "an entry is in its list");
 }
 
 size_t rmap_count(const struct rmap_list *list)
