@@ -51,6 +51,7 @@ enum mv_soft_end soft_emulate(struct accel_vcpu *vcpu, gva_t gva, struct pt_acce
                                  .entry = walk.level > 0 ? walk.entry : 0,
                                  .reserved = walk.end == GUEST_WALK_RESERVED ? walk.reserved : 0};
         soft_tell_fault(vcpu, &fault, outcome);
+        hv_count_own(&vcpu->faults_reflected, 1); /* the hardware did not see it */
         return MV_SOFT_FAULT;
     }
     *ret = (struct soft_target){.host = hv_guest_bytes(vcpu->hv, walk.gpa, access.kind),
