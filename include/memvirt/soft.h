@@ -233,6 +233,27 @@ MV_API bool mv_soft_invpcid(struct mv_vcpu *vcpu, unsigned type, uint64_t pcid, 
 /** WRPKRU, and IA32_PKRS. */
 MV_API void mv_soft_set_keys(struct mv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
 
+/**
+ * Map guest-physical memory of the vCPU's VM before it is touched, as KVM_PRE_FAULT_MEMORY. What is done is taken
+ * off the front of the range; both are multiples of 4096.
+ * @return 0 if at least one page was done; -EINVAL (the range); -ENOENT (no slot); -EOPNOTSUPP (native, shadow);
+ *         -ENOTSUP (a vCPU of another accelerator); or what the host says
+ */
+MV_API int mv_soft_pre_fault(struct mv_vcpu *vcpu, mv_gpa_t *gpa, uint64_t *size_bytes);
+
+/** Host memory of the VM's becomes read-only for its vCPUs, which ask again before they write to it: what a kernel
+ * tells KVM when it shares pages. Any thread that is in no access. @return 0 or -ENOTSUP */
+MV_API int mv_soft_protect_host(struct mv_vcpu *vcpu, struct mv_range hva);
+/** Whether vCPUs have accessed host memory since it was aged; its accessed bits are cleared. TLBs are not flushed,
+ * so an access that one has does not show. @return 1, 0, or -ENOTSUP */
+MV_API int mv_soft_age_host(struct mv_vcpu *vcpu, struct mv_range hva);
+/** The same, and nothing is cleared. */
+MV_API int mv_soft_test_age_host(struct mv_vcpu *vcpu, struct mv_range hva);
+
+/** With nx-huge-pages=on: let every `ratio`th of the large pages that fetches have split be large again, in order
+ * of address; 0: none. @return 0; -EOPNOTSUPP (native, shadow); -ENOTSUP */
+MV_API int mv_soft_recover_huge_pages(struct mv_vcpu *vcpu, unsigned ratio);
+
 /** Longest walk that the histogram tells apart; longer ones are in the last. */
 #define MV_SOFT_WALK_REFS_MAX 64
 

@@ -37,6 +37,10 @@ struct accel_cpu_ops {
     /* Changes nothing. `ret->end` is MV_NESTED_NONE where there is no second dimension. */
     void (*look_nested)(struct accel_vcpu *vcpu, mv_gpa_t gpa, enum mv_nested_use use, struct mv_nested *ret);
     void (*window)(struct accel_vcpu *vcpu, struct mv_soft_window *ret); /* all but `vcpu` */
+    int (*pre_fault)(struct accel_vcpu *vcpu, mv_gpa_t *gpa, uint64_t *size_bytes);
+    void (*protect_host)(struct accel_vcpu *vcpu, struct mv_range hva);
+    bool (*age_host)(struct accel_vcpu *vcpu, struct mv_range hva, bool only_look);
+    int (*recover_huge_pages)(struct accel_vcpu *vcpu, unsigned ratio);
     void (*counts)(struct accel_vcpu *vcpu, struct mv_soft_counts *ret);
     void (*set_hooks)(struct accel_vcpu *vcpu, const struct mv_soft_hooks *hooks);
 };

@@ -110,6 +110,35 @@ void mv_soft_set_keys(struct mv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs)
     }
 }
 
+int mv_soft_pre_fault(struct mv_vcpu *vcpu, mv_gpa_t *gpa, uint64_t *size_bytes)
+{
+    return ops_of(vcpu) ? ops_of(vcpu)->pre_fault(vcpu->accel, gpa, size_bytes) : -ENOTSUP;
+}
+
+int mv_soft_protect_host(struct mv_vcpu *vcpu, struct mv_range hva)
+{
+    if (!ops_of(vcpu)) {
+        return -ENOTSUP;
+    }
+    ops_of(vcpu)->protect_host(vcpu->accel, hva);
+    return 0;
+}
+
+int mv_soft_age_host(struct mv_vcpu *vcpu, struct mv_range hva)
+{
+    return ops_of(vcpu) ? ops_of(vcpu)->age_host(vcpu->accel, hva, false) : -ENOTSUP;
+}
+
+int mv_soft_test_age_host(struct mv_vcpu *vcpu, struct mv_range hva)
+{
+    return ops_of(vcpu) ? ops_of(vcpu)->age_host(vcpu->accel, hva, true) : -ENOTSUP;
+}
+
+int mv_soft_recover_huge_pages(struct mv_vcpu *vcpu, unsigned ratio)
+{
+    return ops_of(vcpu) ? ops_of(vcpu)->recover_huge_pages(vcpu->accel, ratio) : -ENOTSUP;
+}
+
 int mv_soft_counts(struct mv_vcpu *vcpu, struct mv_soft_counts *ret)
 {
     if (!ops_of(vcpu)) {

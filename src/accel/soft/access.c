@@ -331,6 +331,10 @@ const struct accel_cpu_ops soft_cpu_ops = {
     .pdptrs = soft_pdptrs,
     .look_nested = soft_look_nested,
     .window = window,
+    .pre_fault = soft_pre_fault,
+    .protect_host = soft_protect_host,
+    .age_host = soft_age_host,
+    .recover_huge_pages = soft_recover_huge_pages,
     .counts = counts,
     .set_hooks = set_hooks,
 };

@@ -92,6 +92,12 @@ const char *soft_exit_name(enum pt_exit_reason reason);
 /* The page-modification log goes to the dirty log. By the vCPU's thread, inside, or while the vCPU is held. */
 void soft_drain_pml(void *vcpu);
 
+/* host.c: see the calls of <memvirt/soft.h>. Not inside. */
+int soft_pre_fault(struct accel_vcpu *vcpu, mv_gpa_t *gpa, uint64_t *size_bytes);
+void soft_protect_host(struct accel_vcpu *vcpu, struct mv_range hva);
+bool soft_age_host(struct accel_vcpu *vcpu, struct mv_range hva, bool only_look);
+int soft_recover_huge_pages(struct accel_vcpu *vcpu, unsigned ratio);
+
 /* bus.c */
 struct hw_bus soft_bus(struct accel_vcpu *vcpu);
 

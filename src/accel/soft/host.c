@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+/* What a caller asks of the VM as a whole: pages mapped beforehand, host ranges that change, large pages again. */
+#include "accel/soft/internal.h"
+#include "hypervisor/mmu_ops.h"
+#include "hypervisor/notifier.h"
+
+#include <errno.h>
+
+int soft_pre_fault(struct accel_vcpu *vcpu, mv_gpa_t *gpa, uint64_t *size_bytes)
+{
+    struct hv_pre_fault range = {.gpa = gpa->raw, .size = *size_bytes};
+    int rc = hv_pre_fault(vcpu->hv, &range);
+    *gpa = mv_gpa(range.gpa);
+    *size_bytes = range.size;
+    return rc;
+}
+
+void soft_protect_host(struct accel_vcpu *vcpu, struct mv_range hva)
+{
+    hv_notifier_write_protect(vcpu->vm->hv, hva);
+}
+
+bool soft_age_host(struct accel_vcpu *vcpu, struct mv_range hva, bool only_look)
+{
+    return only_look ? hv_notifier_test_age(vcpu->vm->hv, hva) : hv_notifier_age(vcpu->vm->hv, hva);
+}
+
+int soft_recover_huge_pages(struct accel_vcpu *vcpu, unsigned ratio)
+{
+    struct hv_vm *hv = vcpu->vm->hv;
+    if (!hv->mmu->recover) {
+        return -EOPNOTSUPP;
+    }
+    pthread_mutex_lock(&hv->slots_lock);
+    pthread_mutex_lock(&hv->mmu_lock);
+    if (hv->mmu->recover(hv, ratio)) {
+        hv_flush_all(hv);
+    }
+    hv->mmu->collect(hv);
+    pthread_mutex_unlock(&hv->mmu_lock);
+    pthread_mutex_unlock(&hv->slots_lock);
+    return 0;
+}
