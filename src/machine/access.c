@@ -198,7 +198,7 @@ static void flush_for(struct mv_space *space, uint64_t address)
         return;
     }
     epoch_enter();
-    const struct section *s = view_find(epoch_load(space->flat->view), address);
+    const struct section *s = flat_find(space->flat, address);
     bool flush = s && s->watch && s->watch->flush;
     epoch_exit();
     if (flush) {
@@ -244,15 +244,29 @@ static inline bool is_simple_mmio(const struct section *s, uint64_t offset, size
     return !s->has_host && !s->watch && (s->region->mmio.simple_sizes & size) && is_aligned(offset, size);
 }
 
+/* Whether `size` bytes from there on are a section's. */
+static inline bool is_whole(const struct section *s, uint64_t address, size_t size)
+{
+    return size - 1 <= s->range.last - address;
+}
+
 /*
  * The three below are called in an epoch, and leave it.
  *
- * The other common case: a register of a device. `s` is what is at the address, or NULL.
+ * The other common cases: a register of a device, and what the shortcuts do not know. `s` is what they say.
  */
 static __attribute__((noinline)) enum mv_result read_other(struct mv_space *space, mv_gpa_t address,
                                                            void *ret_bytes, size_t size, struct mv_attrs attrs,
                                                            const struct section *s)
 {
+    if (!s) {
+        s = view_find(epoch_load(space->flat->view), address.raw);
+        if (s && s->direct_read && is_whole(s, address.raw, size)) {
+            copy(ret_bytes, section_host(s, address.raw), size);
+            epoch_exit();
+            return MV_OK;
+        }
+    }
     uint64_t offset = s ? s->offset + (address.raw - s->range.first) : 0;
     if (!s || !is_simple_mmio(s, offset, size)) {
         epoch_exit();
@@ -270,6 +284,15 @@ static __attribute__((noinline)) enum mv_result write_other(struct mv_space *spa
                                                             const void *bytes, size_t size, struct mv_attrs attrs,
                                                             const struct section *s)
 {
+    if (!s) {
+        s = view_find(epoch_load(space->flat->view), address.raw);
+        if (s && s->direct_write && is_whole(s, address.raw, size)) {
+            copy(section_host(s, address.raw), bytes, size);
+            dirty_log_write(space->flat, s->region, section_host(s, address.raw), size);
+            epoch_exit();
+            return MV_OK;
+        }
+    }
     uint64_t offset = s ? s->offset + (address.raw - s->range.first) : 0;
     if (!s || !is_simple_mmio(s, offset, size)) {
         epoch_exit();
@@ -299,8 +322,8 @@ read_quickly(struct mv_space *space, mv_gpa_t address, void *ret_bytes, const si
     if (!epoch_quick_enter(&epoch)) {
         return read_slowly(space, address, ret_bytes, size, attrs);
     }
-    const struct section *s = view_find(epoch_load(space->flat->view), address.raw);
-    if (__builtin_expect(!s || !s->direct_read || size - 1 > s->range.last - address.raw, 0)) {
+    const struct section *s = shortcut_find(&space->flat->shortcuts, address.raw);
+    if (__builtin_expect(!s || !s->direct_read || !is_whole(s, address.raw, size), 0)) {
         return read_other(space, address, ret_bytes, size, attrs, s);
     }
     memcpy(ret_bytes, section_host(s, address.raw), size);
@@ -316,8 +339,8 @@ static inline __attribute__((always_inline)) enum mv_result write_quickly(struct
     if (!epoch_quick_enter(&epoch)) {
         return write_slowly(space, address, bytes, size, attrs);
     }
-    const struct section *s = view_find(epoch_load(space->flat->view), address.raw);
-    if (__builtin_expect(!s || !s->direct_write || size - 1 > s->range.last - address.raw, 0)) {
+    const struct section *s = shortcut_find(&space->flat->shortcuts, address.raw);
+    if (__builtin_expect(!s || !s->direct_write || !is_whole(s, address.raw, size), 0)) {
         return write_other(space, address, bytes, size, attrs, s);
     }
     memcpy(section_host(s, address.raw), bytes, size);

@@ -282,6 +282,7 @@ static int remake_range(struct flat *flat, struct mv_range range)
         return rc;
     }
     join_neighbours(flat, &range, &picture);
+    shortcut_touch(&flat->touched, range);
     rc = drop_all_in(flat, range);
     if (rc == 0) {
         rc = clear_gaps(flat, range, &picture);
@@ -452,6 +453,7 @@ void flat_discard(struct flat *flat)
         pmap_edit_abort(&flat->edit);
         give_born(flat, true);
         pool_give(flat->machine->pool, POOL_VIEW, flat->next);
+        memset(&flat->touched, 0, sizeof flat->touched);
     }
     forget_making(flat);
 }

@@ -13,6 +13,7 @@
 
 #include "base/line.h"
 #include "machine/ioeventfd.h"
+#include "machine/shortcuts.h"
 #include "machine/view.h"
 
 /* Ranges, in any order, perhaps overlapping; all zero: none. */
@@ -34,12 +35,15 @@ struct section_list {
  * `view` and `logged`, which anyone may load inside an epoch, `live_views`, and what `borrow_lock` protects.
  */
 struct flat {
-    /* In a line of their own, which a commit writes once: every access reads these. */
-    struct mv_view *view; /* published; never NULL */
+    /* What accesses read is in lines that no commit writes ... */
+    struct shortcuts shortcuts; /* ... but for the slots that it changes ... */
     struct mv_machine *machine;
     struct mv_region *root; /* a reference; root->flat is this */
     atomic_bool logged;     /* anything in the machine is: writers look here (dirty.h) */
-    char rest_of_line[CACHE_LINE - 3 * sizeof(void *) - sizeof(atomic_bool)];
+    char rest_of_line[CACHE_LINE - 2 * sizeof(void *) - sizeof(atomic_bool)];
+
+    struct mv_view *view; /* ... and this one. Published; never NULL */
+    char rest_of_views_line[CACHE_LINE - sizeof(void *)];
 
     struct range_list stale; /* since the outermost begin */
     bool stale_all;          /* the list could not be kept: anything may be stale */
@@ -49,6 +53,7 @@ struct flat {
     /* During a commit: the version in the making. */
     struct mv_view *next;
     struct pmap_edit edit;
+    struct shortcut_set touched;
     struct section *born;    /* made for it */
     struct section *dropped; /* in `view`, not in it */
     size_t ndropped;
@@ -67,7 +72,15 @@ struct flat {
     struct mv_view *waiting; /* retired views that may show something to a borrower of them or of an older one */
 };
 
-_Static_assert(offsetof(struct flat, stale) == CACHE_LINE, "what editors write is in other lines");
+_Static_assert(offsetof(struct flat, view) % CACHE_LINE == 0 && offsetof(struct flat, stale) % CACHE_LINE == 0,
+               "what editors write is in other lines");
+
+/* The section at `address` now, or NULL. Inside an epoch. */
+static inline const struct section *flat_find(const struct flat *flat, uint64_t address)
+{
+    const struct section *s = shortcut_find(&flat->shortcuts, address);
+    return __builtin_expect(s != NULL, 1) ? s : view_find(epoch_load(flat->view), address);
+}
 
 /* Find or make the flat of a root. Control lock held. NULL when out of memory. */
 struct flat *flat_get(struct mv_region *root);

@@ -88,6 +88,7 @@ void flat_retire_view(struct mv_view *view)
 void flat_publish_view(struct flat *flat, struct mv_view *view)
 {
     atomic_fetch_add_explicit(&flat->live_views, 1, memory_order_relaxed);
+    shortcut_close(&flat->shortcuts, &flat->touched, &flat->view->map, &view->map);
     pthread_mutex_lock(&flat->borrow_lock);
     epoch_publish(flat->view, view);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* see reader.c */
@@ -95,6 +96,10 @@ void flat_publish_view(struct flat *flat, struct mv_view *view)
         flat_forget_pieces(reader);
     }
     pthread_mutex_unlock(&flat->borrow_lock);
+    shortcut_fill(&flat->shortcuts, &flat->touched, &view->map);
+#ifdef MEMVIRT_EXPENSIVE_CHECKS
+    assert(shortcut_check(&flat->shortcuts, &view->map));
+#endif
 }
 
 struct mv_view *flat_borrow(struct flat *flat)

@@ -57,17 +57,39 @@ static inline struct pmap_node *pmap_node_of(pmap_entry entry)
     return (struct pmap_node *)(entry - 1);
 }
 
+/* The section at `address`, or NULL, given the entry that stands for the 2^shift addresses around it. */
+static inline struct section *pmap_find_in(pmap_entry entry, unsigned shift, uint64_t address)
+{
+    while (pmap_is_node(entry)) {
+        shift -= PMAP_BITS;
+        entry = pmap_node_of(entry)->entries[address >> shift & (PMAP_ENTRIES - 1)];
+    }
+    return (struct section *)entry;
+}
+
 /* The section at `address`, or NULL. */
 static inline struct section *pmap_find(const struct pmap *map, uint64_t address)
 {
     if (__builtin_expect(address > map->limit, 0)) {
         return NULL;
     }
-    pmap_entry entry = map->root;
-    for (unsigned shift = map->shift; pmap_is_node(entry); shift -= PMAP_BITS) {
-        entry = pmap_node_of(entry)->entries[address >> shift & (PMAP_ENTRIES - 1)];
+    return pmap_find_in(map->root, map->shift + PMAP_BITS, address);
+}
+
+/* The entry that stands for the 2^shift addresses around `address`; 0: nothing is there, or the map is not that
+ * high. */
+static inline pmap_entry pmap_entry_at(const struct pmap *map, uint64_t address, unsigned shift)
+{
+    unsigned height = map->shift + PMAP_BITS; /* the root stands for 2^height */
+    if (address > map->limit || height < shift) {
+        return 0;
     }
-    return (struct section *)entry;
+    pmap_entry entry = map->root;
+    while (height > shift && pmap_is_node(entry)) {
+        height -= PMAP_BITS;
+        entry = pmap_node_of(entry)->entries[address >> height & (PMAP_ENTRIES - 1)];
+    }
+    return entry;
 }
 
 /* The first section that ends at `address` or after it, or NULL. */

@@ -37,7 +37,7 @@ static void bytes_of(uint64_t value, unsigned size_bytes, enum mv_endian endian,
 static const struct section *handler_at(struct mv_space *space, uint64_t address,
                                         bool direct(const struct section *))
 {
-    const struct section *s = view_find(epoch_load(space->flat->view), address);
+    const struct section *s = flat_find(space->flat, address);
     return s && !direct(s) && s->region->kind != MV_REGION_IOMMU ? s : NULL;
 }
 

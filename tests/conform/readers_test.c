@@ -247,6 +247,74 @@ static void transactions_are_seen_whole(void **state)
     stage_close(&s);
 }
 
+/* --- places far apart, changed together -------------------------------------------------------- */
+
+#define PLACES 64
+#define FAR                                                                                                       \
+    UINT64_C(0x4000000) /* from each other: accesses find them by different ways (src/machine/shortcuts.h) */
+
+static bool read_number(struct stage *s, uint64_t address, uint64_t *ret)
+{
+    return mv_space_read(s->space, mv_gpa(address), ret, sizeof *ret, MV_ATTRS_NONE) == MV_OK;
+}
+
+/* What is seen once is not unseen, wherever one looks next. The places between the first and the last are there to
+ * keep the commit busy meanwhile. */
+static void *look_there_and_back(void *opaque)
+{
+    struct stage *s = opaque;
+    uint64_t newest = 0;
+    for (unsigned turn = 0; !atomic_load(&s->stop); turn++) {
+        uint64_t number;
+        bool right = read_number(s, turn % 2 * (PLACES - 1) * FAR, &number) && number >= newest;
+        newest = right ? number : newest;
+        atomic_fetch_add(&s->wrong, !right);
+        if (turn % 4096 == 0) {
+            atomic_fetch_add(&s->looks, 1);
+        }
+    }
+    return NULL;
+}
+
+static void places_far_apart_change_together(void **state)
+{
+    (void)state;
+    struct stage s;
+    struct mv_error err;
+    struct troupe troupe = {.count = 0};
+    stage_open(&s);
+    struct mv_block *block = NULL;
+    struct mv_block_info info;
+    const unsigned n = rounds(2000); /* each has a number of its own, in memory of its own */
+    const struct mv_block_options options = {.name = "numbers", .size_bytes = (uint64_t)(n + 1) * PAGE};
+    assert_int_equal(mv_block_create(s.machine, &options, &block, &err), 0);
+    mv_block_info(block, &info);
+    struct mv_region *shown[PLACES] = {NULL};
+    for (unsigned round = 0; round < n; round++) {
+        *(uint64_t *)(uintptr_t)(info.hva.raw + (uint64_t)round * PAGE) = round;
+        assert_int_equal(mv_machine_begin(s.machine, &err), 0);
+        for (unsigned i = 0; i < PLACES; i++) {
+            if (shown[i]) {
+                assert_int_equal(mv_region_remove(shown[i], &err), 0);
+            }
+            shown[i] = make(s.machine, (struct mv_region_options){.kind = MV_REGION_RAM,
+                                                                  .size_bytes = PAGE,
+                                                                  .block = block,
+                                                                  .block_offset_bytes = (uint64_t)round * PAGE});
+            assert_int_equal(mv_region_add(s.root, i * FAR, shown[i], 0, &err), 0);
+            mv_region_put(shown[i]);
+        }
+        assert_int_equal(mv_machine_commit(s.machine, &err), 0);
+        if (round == 0) {
+            start(&troupe, look_there_and_back, &s);
+            start(&troupe, look_there_and_back, &s);
+        }
+    }
+    finish(&troupe, &s);
+    mv_block_put(block);
+    stage_close(&s);
+}
+
 /* --- devices that come and go ------------------------------------------------------------------ */
 
 #define ALIVE 0x600d
@@ -426,6 +494,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(transactions_are_seen_whole),
+        cmocka_unit_test(places_far_apart_change_together),
         cmocka_unit_test(devices_come_and_go),
         cmocka_unit_test(editors_take_turns),
         cmocka_unit_test(a_container_ends_while_its_child_is_edited),
