@@ -254,6 +254,24 @@ MV_API int mv_soft_test_age_host(struct mv_vcpu *vcpu, struct mv_range hva);
  * of address; 0: none. @return 0; -EOPNOTSUPP (native, shadow); -ENOTSUP */
 MV_API int mv_soft_recover_huge_pages(struct mv_vcpu *vcpu, unsigned ratio);
 
+/**
+ * Shadow: how many tables there may be, as KVM_SET_NR_MMU_PAGES says it to KVM; of more, some go at once. Until
+ * then it is what `shadow-pages` says, or 2 % of the memory's pages, and 64 at least, as with KVM. In the way of a
+ * limit those go first that were used least of late; roots of vCPUs stay, so they can be more for a while. Other
+ * schemes keep the number, and nothing comes of it. Any thread that is in no access. @return 0; -EINVAL: less than
+ * 64; -ENOTSUP
+ */
+MV_API int mv_soft_set_shadow_pages(struct mv_vcpu *vcpu, uint64_t pages);
+/** KVM_GET_NR_MMU_PAGES: the limit. @return 0 or -ENOTSUP */
+MV_API int mv_soft_shadow_pages(struct mv_vcpu *vcpu, uint64_t *ret_pages);
+/**
+ * Shadow: memory for the host, which runs short of it; what KVM's shrinker does. Up to `pages` tables go, those
+ * first that were used least of late, and their memory is the host's when the call returns. Guests fault and have
+ * them made again. `ret_pages`: how many went; 0 under other schemes. Any thread that is in no access. @return 0
+ * or -ENOTSUP
+ */
+MV_API int mv_soft_shrink_shadow(struct mv_vcpu *vcpu, uint64_t pages, uint64_t *ret_pages);
+
 /** Longest walk that the histogram tells apart; longer ones are in the last. */
 #define MV_SOFT_WALK_REFS_MAX 64
 

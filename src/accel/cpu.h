@@ -40,6 +40,9 @@ struct accel_cpu_ops {
     int (*pre_fault)(struct accel_vcpu *vcpu, mv_gpa_t *gpa, uint64_t *size_bytes);
     void (*protect_host)(struct accel_vcpu *vcpu, struct mv_range hva);
     bool (*age_host)(struct accel_vcpu *vcpu, struct mv_range hva, bool only_look);
+    int (*set_shadow_pages)(struct accel_vcpu *vcpu, uint64_t pages);
+    uint64_t (*shadow_pages)(struct accel_vcpu *vcpu);
+    uint64_t (*shrink_shadow)(struct accel_vcpu *vcpu, uint64_t pages);
     int (*recover_huge_pages)(struct accel_vcpu *vcpu, unsigned ratio);
     void (*counts)(struct accel_vcpu *vcpu, struct mv_soft_counts *ret);
     void (*set_hooks)(struct accel_vcpu *vcpu, const struct mv_soft_hooks *hooks);

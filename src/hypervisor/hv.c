@@ -103,6 +103,7 @@ int hv_vm_create(const struct hv_options *options, struct hv_vm **ret)
     vm->mmu = scheme_of(options->mmu);
     vm->max_gfn = (UINT64_C(1) << (options->address_bits - GUEST_PAGE_SHIFT)) - 1;
     vm->hva_end = HVA_END;
+    vm->mmu_pages = options->shadow_pages_max;
     rendezvous_init(&vm->inside);
     init_locks(vm);
     rc = fill_vm(vm);
@@ -267,6 +268,49 @@ void hv_flush_all(struct hv_vm *vm)
     if (rendezvous_wait(&vm->inside)) { /* KVM, too, counts those for which a vCPU had to be interrupted */
         hv_count(&vm->counters.remote_tlb_flush, 1);
     }
+}
+
+/* --- how many tables ------------------------------------------------------------------------------ */
+
+uint64_t hv_mmu_pages(const struct hv_vm *vm)
+{
+    uint64_t asked = __atomic_load_n(&vm->mmu_pages, __ATOMIC_RELAXED);
+    uint64_t by_slots = __atomic_load_n(&vm->slot_pages, __ATOMIC_RELAXED) / HV_MMU_PAGES_PER_SLOT_PAGES;
+    return asked ? asked : by_slots > HV_MMU_PAGES_MIN ? by_slots : HV_MMU_PAGES_MIN;
+}
+
+/* `slots_lock` held. */
+static uint64_t shrink(struct hv_vm *vm, uint64_t pages)
+{
+    if (!vm->mmu->shrink || pages == 0) {
+        return 0;
+    }
+    pthread_mutex_lock(&vm->mmu_lock);
+    uint64_t gone = vm->mmu->shrink(vm, pages);
+    pthread_mutex_unlock(&vm->mmu_lock);
+    return gone;
+}
+
+uint64_t hv_shrink(struct hv_vm *vm, uint64_t pages)
+{
+    pthread_mutex_lock(&vm->slots_lock);
+    uint64_t gone = shrink(vm, pages);
+    pthread_mutex_unlock(&vm->slots_lock);
+    return gone;
+}
+
+int hv_set_mmu_pages(struct hv_vm *vm, uint64_t pages)
+{
+    if (pages < HV_MMU_PAGES_MIN) {
+        return -EINVAL;
+    }
+    struct hv_counters sum;
+    pthread_mutex_lock(&vm->slots_lock);
+    __atomic_store_n(&vm->mmu_pages, pages, __ATOMIC_RELAXED);
+    hv_counters_read(vm, &sum);
+    (void)shrink(vm, sum.tables > pages ? sum.tables - pages : 0);
+    pthread_mutex_unlock(&vm->slots_lock);
+    return 0;
 }
 
 /* --- faults ------------------------------------------------------------------------------------- */

@@ -48,7 +48,7 @@ struct hv_options {
     bool nx_huge_pages; /* a large page is not executable; a fetch splits it */
     bool populate;      /* a fault makes the host page present before it is mapped, as KVM's get_user_pages does */
     bool no_unsync;     /* shadow: each write to a guest table that is shadowed is made by us */
-    uint32_t shadow_pages_max; /* 0: as KVM, 2 % of the slots' pages, but no less than 64 */
+    uint32_t shadow_pages_max; /* as if by hv_set_mmu_pages; 0: by the slots */
     bool zap_slot_only; /* a slot that goes takes its own translations along, and not all of the VM's, as KVM does
                            unless KVM_X86_QUIRK_SLOT_ZAP_ALL is disabled */
 };
@@ -112,6 +112,7 @@ struct hv_vm {
     uint64_t max_gfn;                   /* the last one that a slot may have */
     uint64_t hva_end;                   /* where the host's user addresses end */
     uint64_t slot_pages;                /* of all slots */
+    uint64_t mmu_pages;                 /* KVM_SET_NR_MMU_PAGES; 0: not called */
     atomic_uint logged_slots;           /* with KVM_MEM_LOG_DIRTY_PAGES; PML is on while there are any */
     bool manual_protect, initially_set; /* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
     uint32_t ring_bytes;                /* KVM_CAP_DIRTY_LOG_RING; 0: bitmaps */
@@ -212,6 +213,22 @@ bool hv_store(struct hv_vcpu *vcpu, gpa_t gpa, const void *bytes, unsigned size_
 /* Inside, shadow only: the page will be written in ways that nobody sees. If it is a table, it is shadowed no
  * more. */
 void hv_give_up_tables(struct hv_vcpu *vcpu, gpa_t gpa);
+
+/* KVM's limits. */
+#define HV_MMU_PAGES_MIN 64u
+#define HV_MMU_PAGES_PER_SLOT_PAGES 50u
+
+/*
+ * KVM_SET_NR_MMU_PAGES: so many shadow pages at most, from HV_MMU_PAGES_MIN on (-EINVAL below); if there are more,
+ * some go now. KVM_GET_NR_MMU_PAGES: until then 2 % of the slots' pages, and no less than the minimum. Schemes
+ * without shadow pages keep the number alone.
+ */
+int hv_set_mmu_pages(struct hv_vm *vm, uint64_t pages);
+uint64_t hv_mmu_pages(const struct hv_vm *vm);
+
+/* The host runs short of memory, as KVM's shrinker is told: up to so many shadow pages go, those first that were
+ * used least of late. @return how many; their memory is the host's again */
+uint64_t hv_shrink(struct hv_vm *vm, uint64_t pages);
 
 /* Inside. At how many places a byte of the host's is in guest-physical memory; `ret` is one of them, if any. */
 unsigned hv_gpa_of(const struct hv_vcpu *vcpu, uint64_t host, gpa_t *ret);

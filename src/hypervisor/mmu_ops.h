@@ -54,6 +54,9 @@ struct hv_mmu_ops {
     bool (*write_protect)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last);
     /* Every `ratio`th of the pages that were split to be executed may be large again; 0: none. Or NULL. */
     bool (*recover)(struct hv_vm *vm, unsigned ratio);
+    /* Up to so many tables go, the least used first, TLBs forget them, and the host has their memory. @return how
+     * many. NULL: only slots end tables. */
+    uint64_t (*shrink)(struct hv_vm *vm, uint64_t pages);
     /* Tables that the calls above have unlinked are freed. Since then mmu_lock was held and hv_flush_all called.
      */
     void (*collect)(struct hv_vm *vm);

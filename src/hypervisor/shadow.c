@@ -21,7 +21,6 @@ static int vm_init(struct hv_vm *vm)
         return -ENOMEM;
     }
     s->buckets = buckets;
-    s->limit = vm->options.shadow_pages_max;
     s->can_unsync = !vm->options.no_unsync;
     /* Asked of a page that is surely there: of others the host says the same for more than one reason. */
     void *page = hva_pointer(mv_hva(align_down(hva_of(s).raw, GUEST_PAGE_SIZE)));
@@ -348,6 +347,18 @@ static void collect(struct hv_vm *vm)
     }
 }
 
+static uint64_t shrink(struct hv_vm *vm, uint64_t pages)
+{
+    struct shadow *s = shadow_of(vm);
+    pthread_mutex_lock(&s->lock);
+    shadow_zap_obsolete(vm);
+    uint64_t gone = shadow_evict(vm, pages, s->live_count);
+    pthread_mutex_unlock(&s->lock);
+    shadow_settle(vm);
+    tdp_pool_trim(&s->pool);
+    return gone;
+}
+
 static uint64_t table_bytes(const struct hv_vm *vm)
 {
     struct shadow *s = shadow_of(vm);
@@ -381,6 +392,7 @@ const struct hv_mmu_ops hv_mmu_shadow = {
     .log_protect = log_protect,
     .age = age,
     .write_protect = write_protect,
+    .shrink = shrink,
     .collect = collect,
     .table_bytes = table_bytes,
 };

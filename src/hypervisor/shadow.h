@@ -26,9 +26,9 @@
 #define SHADOW_RMAP_MAX 1000u       /* mappings of one page: beyond, all of them go */
 #define SHADOW_FLOODING_WRITES 3u   /* without a fault in between: it is no table any more, or will not be soon */
 #define SHADOW_PREFETCH 8u          /* neighbours that a fault maps, itself included */
-#define SHADOW_AVAILABLE_MIN 5u     /* fewer pages below the limit: the oldest go, */
+#define SHADOW_AVAILABLE_MIN 5u     /* fewer pages below the limit: some go, */
 #define SHADOW_AVAILABLE_REFILL 25u /* until there are so many again */
-#define SHADOW_PAGES_MIN 64u        /* KVM's default limit: 2 % of the slots' pages, and no less than this */
+#define SHADOW_LOOKS 256u           /* at so many, for some that were not used; then the oldest go all the same */
 
 /* What a shadow page's contents depend on besides its guest table. Equal words: the same. */
 union shadow_role {
@@ -60,7 +60,7 @@ struct shadow_page {
     uint64_t gfn;   /* of the guest's table */
     union shadow_role role;
     struct shadow_page *next;          /* of its bucket; once unlinked, of that list */
-    struct shadow_page *older, *newer; /* by creation */
+    struct shadow_page *older, *newer; /* by creation, or by when it was last found used */
     struct rmap_list parents;          /* entries that lead here */
     uint64_t generation;               /* another than the VM's: obsolete */
     uint64_t seq;                      /* not to be filled before TLBs are flushed this far */
@@ -68,6 +68,7 @@ struct shadow_page {
     uint16_t unsync_children;          /* bits set below */
     uint8_t writes;                    /* to the guest's table, since it was last used */
     bool unsync, open, zapped;
+    bool used;                              /* as a root, since that was last asked */
     uint64_t unsync_child[PT_ENTRIES / 64]; /* entries that lead to an unsync page, perhaps over others */
 };
 
@@ -80,7 +81,6 @@ struct shadow {
     struct shadow_page *oldest, *newest;
     uint64_t page_count; /* with those that are unlinked */
     uint64_t live_count;
-    uint64_t limit; /* 0: by the slots */
     uint64_t generation;
     /* Losses of the right to write that TLBs may not know of are numbered; they know those up to `flushed`. */
     uint64_t seq, flushed, lost_everywhere;
@@ -187,8 +187,14 @@ void shadow_clear_entry(struct hv_vm *vm, pt_word_t *entry, unsigned level);
 
 /* Of a page that was linked and is unsync, or has such below it: its parents know. */
 void shadow_tell_parents(struct shadow_page *page);
-/* Room for what a fault may make: the oldest pages go. Before the fault has begun. */
+/* Room for what a fault may make: pages go, as shadow_evict has it. Before the fault has begun. */
 void shadow_make_available(struct hv_vm *vm);
+/*
+ * Up to `pages` go: of the `looks` oldest, those that were not used since they were last looked at; those that
+ * were count as new. If these are too few, the oldest. (KVM goes by age alone.) Roots of vCPUs stay. @return how
+ * many
+ */
+uint64_t shadow_evict(struct hv_vm *vm, uint64_t pages, uint64_t looks);
 
 /* It goes, with its entries; what they led to stays. Roots are told. */
 void shadow_zap(struct hv_vm *vm, struct shadow_page *page);

@@ -25,7 +25,7 @@ uint64_t shadow_make_leaf(const struct hv_vm *vm, const struct shadow_leaf *leaf
 /* More mappings than this are not kept: who needs one faults again. */
 static void recycle(struct hv_vm *vm, struct rmap_list *list, unsigned level)
 {
-    hv_count(&vm->counters.mmu_recycled, 1);
+    hv_count(&vm->counters.rmap_recycled, 1);
     while (!rmap_is_empty(list)) {
         shadow_clear_entry(vm, rmap_any(list), level);
     }

@@ -40,7 +40,7 @@ static void hash_remove(struct shadow *s, struct shadow_page *page)
     *place = page->next;
 }
 
-/* --- The list: by creation -------------------------------------------------------------------------- */
+/* --- The list: by age ------------------------------------------------------------------------------- */
 
 static void list_add(struct shadow *s, struct shadow_page *page)
 {
@@ -65,7 +65,7 @@ bool shadow_link(struct hv_vm *vm, pt_word_t *entry, struct shadow_page *child)
     if (!rmap_add(&child->parents, entry)) {
         return false;
     }
-    (void)pt_exchange(entry, spte_make_table(&pt_format_shadow, child->table));
+    (void)pt_exchange(entry, spte_make_table(&pt_format_shadow, child->table) | pt_format_shadow.accessed);
     return true;
 }
 
@@ -230,6 +230,7 @@ void shadow_zap(struct hv_vm *vm, struct shadow_page *page)
 void shadow_root_put(struct hv_vm *vm, struct shadow_page *page)
 {
     assert(page->roots > 0);
+    page->used = true;
     if (--page->roots > 0) {
         return;
     }
@@ -259,27 +260,69 @@ void shadow_zap_obsolete(struct hv_vm *vm)
     }
 }
 
-static uint64_t limit_of(const struct hv_vm *vm)
+/* Since this was last asked: by a walk, which sets A above it, or as a root. TLBs are not flushed, so a table that
+ * is used through one alone looks old. */
+static bool was_used(struct shadow_page *page)
 {
-    const struct shadow *s = shadow_of(vm);
-    uint64_t by_slots = __atomic_load_n(&vm->slot_pages, __ATOMIC_RELAXED) / 50;
-    return s->limit ? s->limit : by_slots > SHADOW_PAGES_MIN ? by_slots : SHADOW_PAGES_MIN;
+    const uint64_t bit = pt_format_shadow.accessed;
+    struct rmap_iter it;
+    bool any = page->used;
+    page->used = false;
+    for (pt_word_t *entry = rmap_first(&page->parents, &it); entry; entry = rmap_next(&it)) {
+        uint64_t before = pt_load(entry);
+        any |= (before & bit) != 0;
+        while ((before & bit) && !pt_cas(entry, &before, before & ~bit)) {}
+    }
+    return any;
+}
+
+static bool may_go(const struct shadow_page *page)
+{
+    return page->roots == 0 && !page->role.glue;
+}
+
+/* All marks that are found are taken, so that next time they tell the use since now. */
+static uint64_t evict_unused(struct hv_vm *vm, uint64_t pages, uint64_t looks)
+{
+    struct shadow *s = shadow_of(vm);
+    struct shadow_page *page = s->oldest;
+    uint64_t gone = 0;
+    for (looks = looks < s->live_count ? looks : s->live_count; page && looks > 0; looks--) {
+        struct shadow_page *newer = page->newer;
+        if (may_go(page) && was_used(page)) {
+            list_remove(s, page);
+            list_add(s, page);
+        } else if (may_go(page) && gone < pages) {
+            shadow_zap(vm, page);
+            gone++;
+        }
+        page = newer;
+    }
+    return gone;
+}
+
+uint64_t shadow_evict(struct hv_vm *vm, uint64_t pages, uint64_t looks)
+{
+    struct shadow *s = shadow_of(vm);
+    uint64_t gone = evict_unused(vm, pages, looks);
+    struct shadow_page *page = s->oldest;
+    while (page && gone < pages) {
+        struct shadow_page *newer = page->newer;
+        if (may_go(page)) {
+            shadow_zap(vm, page);
+            gone++;
+        }
+        page = newer;
+    }
+    hv_count(&vm->counters.mmu_recycled, gone);
+    return gone;
 }
 
 void shadow_make_available(struct hv_vm *vm)
 {
-    struct shadow *s = shadow_of(vm);
-    uint64_t limit = limit_of(vm);
-    if (s->live_count + SHADOW_AVAILABLE_MIN <= limit) {
-        return;
-    }
-    struct shadow_page *page = s->oldest;
-    while (page && s->live_count + SHADOW_AVAILABLE_REFILL > limit) {
-        struct shadow_page *newer = page->newer;
-        if (page->roots == 0 && !page->role.glue) {
-            shadow_zap(vm, page);
-        }
-        page = newer;
+    uint64_t live = shadow_of(vm)->live_count, limit = hv_mmu_pages(vm);
+    if (live + SHADOW_AVAILABLE_MIN > limit) {
+        (void)shadow_evict(vm, live + SHADOW_AVAILABLE_REFILL - limit, SHADOW_LOOKS);
     }
 }
 

@@ -50,12 +50,18 @@ static struct tdp_chunk *map_chunk(void)
     return (struct tdp_chunk *)(void *)(at + before);
 }
 
+static pt_word_t *take_listed(pt_word_t **list, uint64_t *count)
+{
+    pt_word_t *table = tdp_page_pop(list);
+    *count -= table != NULL;
+    return table;
+}
+
 static pt_word_t *take_locked(struct tdp_pool *pool)
 {
-    pt_word_t *table = pool->free;
+    pt_word_t *table = take_listed(&pool->free, &pool->free_count);
+    table = table ? table : take_listed(&pool->given, &pool->given_count);
     if (table) {
-        pool->free = (pt_word_t *)(uintptr_t)pt_load(&table[0]);
-        pt_init(&table[0], 0);
         return table;
     }
     if (pool->next_in_chunk > TDP_CHUNK_TABLES) {
@@ -73,8 +79,8 @@ static pt_word_t *take_locked(struct tdp_pool *pool)
 
 static void give_locked(struct tdp_pool *pool, pt_word_t *table)
 {
-    pt_init(&table[0], (uint64_t)(uintptr_t)pool->free);
-    pool->free = table;
+    tdp_page_push(&pool->free, table);
+    pool->free_count++;
 }
 
 int tdp_cache_fill(struct tdp_pool *pool, struct tdp_cache *cache, unsigned want)
@@ -109,12 +115,27 @@ void tdp_page_free(struct tdp_pool *pool, pt_word_t *table)
     pthread_mutex_unlock(&pool->lock);
 }
 
+void tdp_pool_trim(struct tdp_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pt_word_t *table, *kept = NULL;
+    uint64_t kept_count = 0;
+    while ((table = take_listed(&pool->free, &pool->free_count)) != NULL) {
+        bool is_given = madvise((void *)table, PAGE, MADV_DONTNEED) == 0;
+        tdp_page_push(is_given ? &pool->given : &kept, table);
+        *(is_given ? &pool->given_count : &kept_count) += 1;
+    }
+    pool->free = kept;
+    pool->free_count = kept_count;
+    pthread_mutex_unlock(&pool->lock);
+}
+
 uint64_t tdp_pool_bytes(const struct tdp_pool *pool)
 {
     struct tdp_pool *locked = (struct tdp_pool *)(uintptr_t)pool;
     pthread_mutex_lock(&locked->lock);
     uint64_t untouched = pool->chunk_count > 0 ? PAGE * (TDP_CHUNK_TABLES + 1 - pool->next_in_chunk) : 0;
-    uint64_t bytes = pool->chunk_count * TDP_CHUNK_SIZE - untouched;
+    uint64_t bytes = pool->chunk_count * TDP_CHUNK_SIZE - untouched - pool->given_count * PAGE;
     pthread_mutex_unlock(&locked->lock);
     return bytes;
 }

@@ -36,7 +36,9 @@ struct tdp_pool {
     struct tdp_chunk *chunks;
     unsigned chunk_count, chunks_max; /* a limit: more is -ENOMEM */
     unsigned next_in_chunk;           /* of the newest; those from here on were never touched */
-    pt_word_t *free;                  /* zero but for their link */
+    pt_word_t *free;                  /* zero; linked through their descriptions */
+    pt_word_t *given;                 /* the same, and the host has their memory */
+    uint64_t free_count, given_count;
 };
 
 /* A vCPU's; or on the stack of who splits pages. */
@@ -55,7 +57,10 @@ void tdp_cache_drain(struct tdp_pool *pool, struct tdp_cache *cache);
 /* A table that was used comes back: nobody can reach it any more. */
 void tdp_page_free(struct tdp_pool *pool, pt_word_t *table);
 
-/* Bytes of memory that tables and descriptions have touched: free ones too. */
+/* The memory of free tables goes back to the host; they come again when there are no others. */
+void tdp_pool_trim(struct tdp_pool *pool);
+
+/* Bytes of memory that tables and descriptions have touched: free ones too, until they are trimmed. */
 uint64_t tdp_pool_bytes(const struct tdp_pool *pool);
 
 static inline uint64_t *tdp_page_header(const pt_word_t *table)

@@ -59,6 +59,39 @@ static void test_take_and_free(void **state)
     tdp_pool_finish(&pool);
 }
 
+/* Memory that went back is not counted, and is zero when it comes again. */
+static void test_trim(void **state)
+{
+    (void)state;
+    static pt_word_t *tables[TABLES];
+    struct tdp_pool pool;
+    struct tdp_cache cache = {0};
+    tdp_pool_init(&pool);
+    for (unsigned i = 0; i < TABLES; i++) {
+        tables[i] = take(&pool, &cache, 1, 0);
+        memset((void *)tables[i], 0xff, 4096);
+    }
+    uint64_t bytes = tdp_pool_bytes(&pool);
+    for (unsigned i = 0; i < TABLES / 2; i++) {
+        tdp_page_free(&pool, tables[i]);
+    }
+    assert_int_equal(tdp_pool_bytes(&pool), bytes);
+    tdp_pool_trim(&pool);
+    assert_int_equal(tdp_pool_bytes(&pool), bytes - TABLES / 2 * 4096);
+    for (unsigned i = TABLES / 2; i < TABLES; i++) {
+        assert_int_equal(pt_load(&tables[i][7]), UINT64_MAX); /* those in use are left alone */
+    }
+    for (unsigned i = 0; i < TABLES / 2; i++) {
+        tables[i] = take(&pool, &cache, 1, 0);
+        assert_zero(tables[i]);
+        memset((void *)tables[i], 0xff, 4096);
+    }
+    uint64_t again = tdp_pool_bytes(&pool);
+    assert_true(again >= bytes && again <= bytes + TDP_CACHE_TABLES * UINT64_C(4096));
+    assert_int_equal(pool.chunk_count, 4);
+    tdp_pool_finish(&pool);
+}
+
 /* A list through the descriptions: the tables' own bytes stay, and so does what is said of them. */
 static void test_list(void **state)
 {
@@ -104,6 +137,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_take_and_free),
+        cmocka_unit_test(test_trim),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_limit),
     };

@@ -134,6 +134,29 @@ int mv_soft_test_age_host(struct mv_vcpu *vcpu, struct mv_range hva)
     return ops_of(vcpu) ? ops_of(vcpu)->age_host(vcpu->accel, hva, true) : -ENOTSUP;
 }
 
+int mv_soft_set_shadow_pages(struct mv_vcpu *vcpu, uint64_t pages)
+{
+    return ops_of(vcpu) ? ops_of(vcpu)->set_shadow_pages(vcpu->accel, pages) : -ENOTSUP;
+}
+
+int mv_soft_shadow_pages(struct mv_vcpu *vcpu, uint64_t *ret_pages)
+{
+    if (!ops_of(vcpu)) {
+        return -ENOTSUP;
+    }
+    *ret_pages = ops_of(vcpu)->shadow_pages(vcpu->accel);
+    return 0;
+}
+
+int mv_soft_shrink_shadow(struct mv_vcpu *vcpu, uint64_t pages, uint64_t *ret_pages)
+{
+    if (!ops_of(vcpu)) {
+        return -ENOTSUP;
+    }
+    *ret_pages = ops_of(vcpu)->shrink_shadow(vcpu->accel, pages);
+    return 0;
+}
+
 int mv_soft_recover_huge_pages(struct mv_vcpu *vcpu, unsigned ratio)
 {
     return ops_of(vcpu) ? ops_of(vcpu)->recover_huge_pages(vcpu->accel, ratio) : -ENOTSUP;

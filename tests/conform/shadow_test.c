@@ -608,7 +608,7 @@ static void mappings_of_a_page_are_recycled(void **state)
         soft_guest_map(g, GVA + i * 4096, GUEST_DATA, RIGHTS, 1);
         assert_maps(GVA + i * 4096, MV_ACCESS_WRITE, GUEST_DATA);
     }
-    assert_int_equal(counter("mmu_recycled"), 1);
+    assert_int_equal(counter("rmap_recycled"), 1);
     assert_int_equal(counter("pages_4k"), 500);
     assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
 }

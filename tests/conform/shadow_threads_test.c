@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
  * vCPUs under shadow tables, each in a thread: one edits the tables that the others use, through a mapping of its
- * own, and shoots their TLBs down as a kernel does; meanwhile slots come and go, host memory is discarded, and the
- * dirty log is read. What must hold:
+ * own, and shoots their TLBs down as a kernel does; meanwhile slots come and go, host memory is discarded, the
+ * dirty log is read, and tables go because there are too many or the host asks for memory. What must hold:
  *   - when all have flushed, nobody reaches the page that was mapped before;
- *   - who copies a page after the log has named it has at the end what is in memory.
+ *   - who copies a page after the log has named it has at the end what is in memory;
+ *   - there are never more tables than there may be.
  * Meant for ThreadSanitizer as well.
  */
 #include "tests/conform/soft_guest.h"
@@ -26,7 +27,8 @@
 #define LOGGED 96u         /* pages that each user writes, mapped once */
 #define GVA UINT64_C(0x7f0000400000)
 #define WINDOW UINT64_C(0x7f0040000000)
-#define LOGGED_GVA(user) (UINT64_C(0x7f0080000000) + ((uint64_t)(user) << 21))
+#define LOGGED_GVA(user, page) (UINT64_C(0x7f0080000000) + ((uint64_t)(user) << 30) + (page)*world.stride)
+#define FEW UINT64_C(64)
 #define LOGGED_DATA(user) (GUEST_DATA + UINT64_C(0x400000) + ((uint64_t)(user) << 20))
 #define RIGHTS (PTE_P | PTE_W | PTE_U)
 
@@ -39,7 +41,17 @@ static struct {
     atomic_bool stop;
     uint64_t copies[USERS][LOGGED];
     unsigned rounds;
+    uint64_t stride; /* of logged pages: 2 MiB gives each a lowest table of its own */
+    bool has_few;    /* FEW tables */
+    uint64_t shrunk; /* tables that went when they were asked for */
 } world;
+
+/* How this run differs from the others. */
+struct load {
+    const char *accel;
+    uint64_t stride;
+    bool has_few;
+};
 
 static void expect(bool holds, const char *what)
 {
@@ -86,7 +98,7 @@ static void use(unsigned user, uint64_t *seed)
     struct mv_soft_outcome outcome;
     uint64_t value = 0;
     if (below(seed, 3) == 0) {
-        mv_gva_t at = mv_gva(LOGGED_GVA(user) + below(seed, LOGGED) * 4096 + 8);
+        mv_gva_t at = mv_gva(LOGGED_GVA(user, below(seed, LOGGED)) + 8);
         expect(mv_soft_read(vcpu, at, &value, 8, MV_SOFT_EXPLICIT, &outcome) == MV_SOFT_DONE, "a read");
         value++;
         expect(mv_soft_write(vcpu, at, &value, 8, MV_SOFT_EXPLICIT, &outcome) == MV_SOFT_DONE, "a write");
@@ -189,6 +201,30 @@ static void add_and_remove_a_slot(void)
     assert_int_equal(mv_region_add(g->root, GUEST_ROM, g->rom, 0, NULL), 0);
 }
 
+static uint64_t counter(const char *name)
+{
+    struct mv_counter counters[64];
+    size_t count = mv_vm_counters(world.guest.vm, MV_COUNTERS_KERNEL, counters, 64);
+    for (size_t i = 0; i < count && i < 64; i++) {
+        if (strcmp(counters[i].name, name) == 0) {
+            return counters[i].value;
+        }
+    }
+    expect(false, name);
+    return 0;
+}
+
+/* The host runs short; who asks is no vCPU's thread. */
+static void shrink_and_look(unsigned round)
+{
+    uint64_t pages = 0;
+    expect(!world.has_few || counter("tables") <= FEW, "more tables than there may be");
+    if (world.has_few && round % 2 == 0) {
+        expect(mv_soft_shrink_shadow(world.guest.vcpu, 1 + round % 40, &pages) == 0, "shrinking");
+        world.shrunk += pages;
+    }
+}
+
 static void map_all(void)
 {
     struct soft_guest *g = &world.guest;
@@ -202,19 +238,21 @@ static void map_all(void)
     soft_guest_map(g, WINDOW + 4096, soft_guest_entry_gpa(g, GVA, 2) & ~UINT64_C(0xfff), RIGHTS, 1);
     for (unsigned user = 0; user < USERS; user++) {
         for (unsigned page = 0; page < LOGGED; page++) {
-            soft_guest_map(g, LOGGED_GVA(user) + page * 4096, LOGGED_DATA(user) + page * 4096, RIGHTS, 1);
+            soft_guest_map(g, LOGGED_GVA(user, page), LOGGED_DATA(user) + page * 4096, RIGHTS, 1);
         }
     }
 }
 
-static void play(const char *accel)
+static void play(const struct load *load)
 {
     pthread_t threads[USERS + 1];
     memset(&world, 0, sizeof world);
+    world.stride = load->stride;
+    world.has_few = load->has_few;
     struct soft_guest *g = &world.guest;
     const char *is_long = getenv("MEMVIRT_TEST_LONG");
     world.rounds = is_long ? 20000 : 100;
-    soft_guest_make(g, accel);
+    soft_guest_make(g, load->accel);
     map_all();
     world.vcpus[0] = g->vcpu;
     for (unsigned i = 1; i <= USERS; i++) {
@@ -227,7 +265,8 @@ static void play(const char *accel)
     assert_int_equal(pthread_create(&threads[USERS], NULL, run_editor, NULL), 0);
     for (unsigned round = 0; !atomic_load(&world.stop); round++) {
         copy_dirty();
-        if (round % 2 == 0) {
+        shrink_and_look(round);
+        if (round % 2 == 0 && !(world.has_few && round % 8)) { /* which gives all tables up */
             add_and_remove_a_slot();
         }
         if (round % 3 == 0) { /* pages that nobody has mapped: the rest of the block stays in use */
@@ -245,6 +284,10 @@ static void play(const char *accel)
             expect(word == world.copies[user][page], "a write that the log does not know");
         }
     }
+    uint64_t recycled = counter("mmu_recycled");
+    print_message("# %llu tables went of which %llu when they were asked for\n", (unsigned long long)recycled,
+                  (unsigned long long)world.shrunk);
+    assert_true(load->has_few ? recycled > world.shrunk && world.shrunk > 0 : recycled == 0);
     assert_int_equal(mv_dirty_log_stop(g->machine, 1, NULL), 0);
     assert_int_equal(atomic_load(&world.failures), 0);
     soft_guest_end(g);
@@ -253,19 +296,34 @@ static void play(const char *accel)
 static void with_unsync(void **state)
 {
     (void)state;
-    play("soft,mmu=shadow");
+    play(&(struct load){.accel = "soft,mmu=shadow", .stride = 4096});
 }
 
 static void without_unsync(void **state)
 {
     (void)state;
-    play("soft,mmu=shadow,unsync=off");
+    play(&(struct load){.accel = "soft,mmu=shadow,unsync=off", .stride = 4096});
 }
 
-static void with_few_pages_and_a_tlb(void **state)
+static void with_a_tlb(void **state)
 {
     (void)state;
-    play("soft,mmu=shadow,shadow-pages=64,tlb=L1=64x4:L2=1536x12");
+    play(&(struct load){.accel = "soft,mmu=shadow,tlb=L1=64x4:L2=1536x12", .stride = 4096});
+}
+
+/* Some 300 tables are in use, and 64 may be. */
+static void with_few_tables(void **state)
+{
+    (void)state;
+    play(&(struct load){.accel = "soft,mmu=shadow,shadow-pages=64", .stride = 2 << 20, .has_few = true});
+}
+
+static void with_few_tables_without_unsync(void **state)
+{
+    (void)state;
+    play(&(struct load){.accel = "soft,mmu=shadow,unsync=off,shadow-pages=64,tlb=L1=64x4:L2=1536x12",
+                        .stride = 2 << 20,
+                        .has_few = true});
 }
 
 int main(void)
@@ -273,7 +331,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(with_unsync),
         cmocka_unit_test(without_unsync),
-        cmocka_unit_test(with_few_pages_and_a_tlb),
+        cmocka_unit_test(with_a_tlb),
+        cmocka_unit_test(with_few_tables),
+        cmocka_unit_test(with_few_tables_without_unsync),
     };
     return cmocka_run_group_tests_name("shadow-threads", tests, NULL, NULL);
 }

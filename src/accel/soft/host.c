@@ -25,6 +25,21 @@ bool soft_age_host(struct accel_vcpu *vcpu, struct mv_range hva, bool only_look)
     return only_look ? hv_notifier_test_age(vcpu->vm->hv, hva) : hv_notifier_age(vcpu->vm->hv, hva);
 }
 
+int soft_set_shadow_pages(struct accel_vcpu *vcpu, uint64_t pages)
+{
+    return hv_set_mmu_pages(vcpu->vm->hv, pages);
+}
+
+uint64_t soft_shadow_pages(struct accel_vcpu *vcpu)
+{
+    return hv_mmu_pages(vcpu->vm->hv);
+}
+
+uint64_t soft_shrink_shadow(struct accel_vcpu *vcpu, uint64_t pages)
+{
+    return hv_shrink(vcpu->vm->hv, pages);
+}
+
 int soft_recover_huge_pages(struct accel_vcpu *vcpu, unsigned ratio)
 {
     struct hv_vm *hv = vcpu->vm->hv;

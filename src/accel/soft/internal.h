@@ -96,6 +96,9 @@ void soft_drain_pml(void *vcpu);
 int soft_pre_fault(struct accel_vcpu *vcpu, mv_gpa_t *gpa, uint64_t *size_bytes);
 void soft_protect_host(struct accel_vcpu *vcpu, struct mv_range hva);
 bool soft_age_host(struct accel_vcpu *vcpu, struct mv_range hva, bool only_look);
+int soft_set_shadow_pages(struct accel_vcpu *vcpu, uint64_t pages);
+uint64_t soft_shadow_pages(struct accel_vcpu *vcpu);
+uint64_t soft_shrink_shadow(struct accel_vcpu *vcpu, uint64_t pages);
 int soft_recover_huge_pages(struct accel_vcpu *vcpu, unsigned ratio);
 
 /* bus.c */

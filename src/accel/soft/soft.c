@@ -243,6 +243,7 @@ static void vm_counters(struct accel_vm *vm, accel_counter_fn *each, void *opaqu
         {"mmu_cache_miss", sum.mmu_cache_miss},
         {"mmu_shadow_zapped", sum.mmu_shadow_zapped},
         {"mmu_recycled", sum.mmu_recycled},
+        {"rmap_recycled", sum.rmap_recycled},
         {"invlpg", sum.invlpg},
         {"remote_tlb_flush", sum.remote_tlb_flush},
         {"remote_tlb_flush_requests", sum.remote_tlb_flush_requests},
