@@ -21,6 +21,8 @@
  * - access-dirty=on (default), off: A and D bits in the hypervisor's tables
  * - eager-split=on, off (default): split large pages when logging begins
  * - nx-huge-pages=on, off (default): large pages are not executable
+ * - mmio-caching=on (default), off: the hypervisor's tables remember that an address is no RAM's, for cheaper
+ * exits
  * - execute-only=on, off (default): what is only fetched is mapped for that alone; of EPT
  * - populate=on, off (default): ask the host for a page before it is mapped, by a system call; what it cannot give
  * is a HOST_ERROR then, and not a signal
@@ -31,6 +33,8 @@
  * own mv_block_discard() needs none of this
  * - unsync=on (default), off: of shadow; the guest may write to its lowest tables, once it has, without exits
  * until it flushes
+ * - emulate-supervisor=on, off (default): of shadow; accesses that ring 3 does not make go by the guest's tables
+ * in software, and never by the hypervisor's, as with a KVM on a host without hardware virtualization
  * - shadow-pages=64 and more (default: 2 % of the memory's pages): how many tables of shadow there may be
  * - address-bits=36 to 52 (default 48): MAXPHYADDR of the guest
  * - 1g-pages=on (default), off: the processor has pages of 1 GiB, for guests and for the hypervisor

@@ -22,7 +22,8 @@ struct hv_counters {
     uint64_t remote_tlb_flush, remote_tlb_flush_requests;
     uint64_t pml_entries, dirty_marked;
     /* Shadow. */
-    uint64_t mmu_pte_write, mmu_pde_zapped; /* stores to guest tables made for it; of these, above leaves */
+    uint64_t mmu_pte_write, mmu_pde_zapped; /* stores to guest tables made for it; entries above leaves that
+                                               they changed, other than to 0 */
     uint64_t mmu_flooded, mmu_unsync, mmu_cache_miss, mmu_shadow_zapped;
     uint64_t mmu_recycled;  /* tables that went because there were too many, or somebody asked for memory */
     uint64_t rmap_recycled; /* pages that lost all their mappings because there were too many; ours alone */

@@ -48,6 +48,8 @@ struct hv_options {
     bool nx_huge_pages; /* a large page is not executable; a fetch splits it */
     bool populate;      /* a fault makes the host page present before it is mapped, as KVM's get_user_pages does */
     bool no_unsync;     /* shadow: each write to a guest table that is shadowed is made by us */
+    bool no_mmio_caching;      /* no entry says that there is no slot: each access there is a fault to look up */
+    bool emulate_supervisor;   /* shadow: so is each access that ring 3 does not make; none is by our tables */
     uint32_t shadow_pages_max; /* as if by hv_set_mmu_pages; 0: by the slots */
     bool zap_slot_only; /* a slot that goes takes its own translations along, and not all of the VM's, as KVM does
                            unless KVM_X86_QUIRK_SLOT_ZAP_ALL is disabled */

@@ -79,7 +79,8 @@ struct shadow {
     struct rmap rmap;
     struct shadow_page **buckets;
     struct shadow_page *oldest, *newest;
-    uint64_t page_count; /* with those that are unlinked */
+    uint64_t page_count;   /* with those that are unlinked */
+    uint64_t guest_tables; /* pages that stand for one */
     uint64_t live_count;
     uint64_t generation;
     /* Losses of the right to write that TLBs may not know of are numbered; they know those up to `flushed`. */

@@ -116,7 +116,8 @@ static enum end find_slot(struct hv_vcpu *vcpu, struct fault *f)
     f->slot = hv_slot_of_gfn(hv_slots(vcpu), f->gfn, &vcpu->slot_hint[vcpu->space]);
     if (!f->slot) {
         uint64_t generation = hv_slots(vcpu)->generation;
-        bool is_cached = f->guest_level == 1 && !(generation & HV_GENERATION_UPDATING) &&
+        bool is_cached = !vcpu->vm->options.no_mmio_caching && f->guest_level == 1 &&
+                         !(generation & HV_GENERATION_UPDATING) &&
                          !(f->gfn << GUEST_PAGE_SHIFT & ~SPTE_MMIO_GPA_MASK);
         return is_cached ? END_GO_ON : END_EMULATE;
     }
@@ -309,23 +310,24 @@ static enum end map_page(struct hv_vcpu *vcpu, struct fault *f, pt_word_t *word)
 
 /* --- Neighbours ------------------------------------------------------------------------------------------- */
 
-/* One of them, if the guest's entry is present, accessed and of RAM. It is old until somebody uses it. */
-static void prefetch_one(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned i)
+/* One of them, if the guest's entry is present, accessed and of RAM. It is old until somebody uses it. False: it
+ * is none such. */
+static bool prefetch_one(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned i)
 {
     const struct paging *p = &shadow_vcpu_of(vcpu)->guest;
     const void *at = shadow_guest_entry(vcpu, page, i);
     uint64_t e = at ? pt_guest_load(at, p->entry_bytes) : 0;
     if (!(e & X86_ENTRY_P) || !(e & X86_ENTRY_A) || (e & p->reserved[0][1])) {
-        return;
+        return false;
     }
     uint64_t gfn = guest_leaf_frame(p, e, GUEST_PAGE_SHIFT) >> GUEST_PAGE_SHIFT;
     const struct hv_slot *slot = hv_slot_of_gfn(hv_slots(vcpu), gfn, &vcpu->slot_hint[vcpu->space]);
     if (!slot || (slot->flags & HV_SLOT_INVALID)) {
-        return;
+        return false;
     }
     uint64_t host = hv_slot_hva(slot, gfn).raw;
     if (hv_notifier_blocks(vcpu->vm, host, host + GUEST_PAGE_MASK)) {
-        return;
+        return false;
     }
     unsigned rights = page->role.access & guest_entry_rights(p, e, 1);
     struct shadow_leaf leaf = {.slot = slot,
@@ -334,15 +336,16 @@ static void prefetch_one(struct hv_vcpu *vcpu, struct shadow_page *page, unsigne
                                .rights = (uint8_t)(rights & (e & X86_ENTRY_D ? PT_RIGHTS_ALL : ~PT_RIGHT_W)),
                                .key = p->linear_bits > 32 ? (uint8_t)(e >> 59 & 15) : 0,
                                .is_tracked = shadow_is_tracked(shadow_of(vcpu->vm), host >> GUEST_PAGE_SHIFT)};
-    (void)shadow_set_leaf(vcpu->vm, &page->table[i], 1, shadow_make_leaf(vcpu->vm, &leaf));
+    return shadow_set_leaf(vcpu->vm, &page->table[i], 1, shadow_make_leaf(vcpu->vm, &leaf));
 }
 
+/* From the first of them to the one that is no good, as KVM does: what is behind that is not looked at. */
 static void prefetch(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned index)
 {
     unsigned first = index & ~(SHADOW_PREFETCH - 1);
     for (unsigned i = first; i < first + SHADOW_PREFETCH; i++) {
-        if (pt_load(&page->table[i]) == 0) {
-            prefetch_one(vcpu, page, i);
+        if (pt_load(&page->table[i]) == 0 && !prefetch_one(vcpu, page, i)) {
+            break;
         }
     }
 }

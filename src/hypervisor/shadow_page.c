@@ -141,11 +141,13 @@ static bool count_table(struct shadow *s, uint64_t host)
     }
     chunk->tables++;
     first->tables_1g++;
+    s->guest_tables++;
     return true;
 }
 
 static void uncount_table(struct shadow *s, uint64_t host)
 {
+    s->guest_tables--;
     rmap_find(&s->rmap, host)->tables--;
     rmap_find(&s->rmap, align_down(host, pt_level_bytes(3)))->tables_1g--;
 }

@@ -42,6 +42,15 @@ static unsigned entries_of(const struct shadow_page *page, unsigned offset, unsi
     return page->role.level == 1 ? 1 : 2; /* a directory's entry is for 4 MiB: two of ours */
 }
 
+/* Whether there is an entry now: as KVM counts, one that 4 or 8 bytes were written to. */
+static bool has_entry(const struct shadow_page *page, unsigned offset, unsigned size_bytes)
+{
+    unsigned entry_bytes = page->role.has_4_byte_entries ? 4 : 8;
+    const char *table = hva_pointer(mv_hva(page->frame << GUEST_PAGE_SHIFT));
+    return (size_bytes == 4 || size_bytes == 8) &&
+           pt_guest_load(table + align_down(offset, entry_bytes), entry_bytes) != 0;
+}
+
 static void was_written(struct hv_vm *vm, struct shadow_page *page, unsigned offset, unsigned size_bytes)
 {
     if (is_misaligned(page, offset, size_bytes) || is_flooding(shadow_of(vm), page)) {
@@ -51,7 +60,7 @@ static void was_written(struct hv_vm *vm, struct shadow_page *page, unsigned off
     }
     unsigned first = 0, count = entries_of(page, offset, &first), level = page->role.level;
     for (unsigned i = first; i < first + count; i++) {
-        if (shadow_is_table(pt_load(&page->table[i]), level)) {
+        if (level > 1 && has_entry(page, offset, size_bytes)) {
             hv_count(&vm->counters.mmu_pde_zapped, 1);
         }
         shadow_clear_entry(vm, &page->table[i], level);
@@ -95,10 +104,12 @@ bool shadow_store(struct hv_vcpu *vcpu, gpa_t gpa, const void *bytes, unsigned s
         return false;
     }
     uint64_t frame = (uint64_t)(uintptr_t)host >> GUEST_PAGE_SHIFT;
+    bool is_emulated = vm->options.emulate_supervisor;
     pthread_mutex_lock(&s->lock);
-    bool is_tracked = shadow_is_tracked(s, frame), is_open = is_tracked && shadow_open_frame(vm, frame);
+    bool is_tracked = shadow_is_tracked(s, frame);
+    bool is_open = is_tracked && !is_emulated && shadow_open_frame(vm, frame);
     copy(host, bytes, size_bytes);
-    if (is_tracked && !is_open) {
+    if (is_emulated ? s->guest_tables > 0 : is_tracked && !is_open) {
         table_was_written(vm, frame, offset, size_bytes);
     }
     pthread_mutex_unlock(&s->lock);

@@ -352,7 +352,7 @@ TDP_INLINE enum tdp_end tdp_fault_no_slot(const struct pt_format *f, struct hv_v
 {
     struct tdp *tdp = tdp_of(vcpu->vm);
     uint64_t generation = hv_slots(vcpu)->generation, gpa = fault->gfn << GUEST_PAGE_SHIFT;
-    if (generation & HV_GENERATION_UPDATING) {
+    if ((generation & HV_GENERATION_UPDATING) || vcpu->vm->options.no_mmio_caching) {
         return TDP_EMULATE;
     }
     vcpu->mmio_gfn = fault->gfn;

@@ -576,6 +576,8 @@ static void bad_properties_are_named(void **state)
         "soft,mmu=npt,log-by=pml",
         "soft,mmu=npt,access-dirty=off",
         "soft,mmu=npt,execute-only=on",
+        "soft,mmu=ept,emulate-supervisor=on",
+        "soft,mmio-caching=maybe",
         "soft,walk-caches=perhaps",
         "soft,watch-host=perhaps",
         "soft,1g-pages=2",

@@ -194,6 +194,18 @@ static bool set_unsync(struct soft_options *o, struct word w)
     return ok;
 }
 
+static bool set_mmio_caching(struct soft_options *o, struct word w)
+{
+    bool on = true, ok = read_switch(w, &on);
+    o->hv.no_mmio_caching = !on;
+    return ok;
+}
+
+static bool set_emulate_supervisor(struct soft_options *o, struct word w)
+{
+    return read_switch(w, &o->hv.emulate_supervisor);
+}
+
 static bool set_shadow_pages(struct soft_options *o, struct word w)
 {
     uint32_t pages;
@@ -247,6 +259,8 @@ static const struct property {
     {"populate", set_populate, "on or off"},
     {"watch-host", set_watch_host, "on or off"},
     {"unsync", set_unsync, "on or off"},
+    {"mmio-caching", set_mmio_caching, "on or off"},
+    {"emulate-supervisor", set_emulate_supervisor, "on or off"},
     {"shadow-pages", set_shadow_pages, "a number from 64 on"},
     {"address-bits", set_address_bits, "a number from 36 to 52"},
     {"1g-pages", set_1g_pages, "on or off"},
@@ -307,6 +321,10 @@ static int check_together(const struct soft_options *o, struct mv_error *err)
     if ((o->hv.mmu == HV_MMU_NPT || o->hv.mmu == HV_MMU_SHADOW) && !o->hv.access_dirty) {
         return error_set(err, -EINVAL, "bad-property", "soft",
                          "accelerator soft: access-dirty=off needs mmu=ept: others always have A and D bits");
+    }
+    if (o->hv.emulate_supervisor && o->hv.mmu != HV_MMU_SHADOW) {
+        return error_set(err, -EINVAL, "bad-property", "soft",
+                         "accelerator soft: emulate-supervisor=on needs mmu=shadow");
     }
     bool has_nested = o->hv.mmu == HV_MMU_EPT || o->hv.mmu == HV_MMU_NPT;
     if (has_nested && o->hv.address_bits > 48 && o->hv.tdp_levels == 4) {

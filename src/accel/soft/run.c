@@ -196,6 +196,9 @@ enum mv_soft_end soft_translate(struct accel_vcpu *vcpu, gva_t gva, struct pt_ac
 {
     struct hw_result result;
     soft_enter(vcpu);
+    if (__builtin_expect(vcpu->vm->options.hv.emulate_supervisor, 0) && access.who != PT_USER) {
+        return finish(vcpu, soft_emulate(vcpu, gva, access, ret, outcome), ret, outcome);
+    }
     for (;;) {
         enum hw_end end = hw_translate(vcpu->hw, gva, access, &result);
         if (__builtin_expect(end == HW_DONE, 1)) {

@@ -115,7 +115,9 @@ int soft_set_sregs(struct accel_vcpu *vcpu, const struct kvm_sregs *sregs)
     if (soft_is_shadow(vcpu) && is_other) {
         soft_count_intercept(vcpu, &vcpu->exits_registers, "registers");
     }
-    tell_regs(vcpu, &after);
+    if (is_other || has_pdptrs(sregs->cr0, sregs->cr4, sregs->efer)) { /* another privilege is no flush */
+        tell_regs(vcpu, &after);
+    }
     return 0;
 }
 
