@@ -67,9 +67,10 @@ static json_t *nested_entries(const struct mv_nested *nested)
     return array;
 }
 
+static const char *const nested_ends[] = {"none", "mapped", "not-present", "denied", "bad-entry", "log-full"};
+
 static json_t *nested_value(const struct mv_nested *nested)
 {
-    static const char *const ends[] = {"none", "mapped", "not-present", "denied", "bad-entry", "log-full"};
     static const char *const answers[] = {"none", "repair", "no-slot", "read-only-slot"};
     if (nested->end == MV_NESTED_NONE) {
         return json_null();
@@ -78,12 +79,53 @@ static json_t *nested_value(const struct mv_nested *nested)
     object = json_with(object, "entries", nested_entries(nested));
     object = json_with(object, "need", nested_rights(nested->need));
     object = json_with(object, "rights", nested_rights(nested->rights));
-    object = json_with(object, "end", json_text(ends[nested->end]));
+    object = json_with(object, "end", json_text(nested_ends[nested->end]));
     object =
         json_with(object, "size", nested->page_size_bytes ? json_number(nested->page_size_bytes) : json_null());
     object = json_with(object, "exit", json_text(nested->exit));
     object = json_with(object, "code", nested->exit ? json_hex(nested->code) : json_null());
     return json_with(object, "answer", json_text(answers[nested->answer]));
+}
+
+/* --- shadow tables ------------------------------------------------------------------------------ */
+
+static json_t *shadow_entries(const struct mv_shadow *shadow)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < shadow->entry_count; i++) {
+        const struct mv_shadow_entry *entry = &shadow->entries[i];
+        const char *flags[MV_ENTRY_FLAGS_MAX];
+        json_t *object = json_with(json_object(), "name", json_text(entry->name));
+        object = json_with(object, "level", json_number(entry->level));
+        object = json_with(object, "index", json_number(entry->index));
+        object = json_with(object, "value", json_hex(entry->value));
+        object = json_with(object, "flags", json_words(flags, mv_shadow_flags(shadow, i, flags)));
+        object = json_with(object, "hva", json_hex(entry->at.raw));
+        object = json_with(object, "table", entry->has_table ? json_hex(entry->table.raw) : json_null());
+        object = json_with(object, "rights", guest_rights(entry->rights));
+        object = json_with(object, "role", json_words(entry->role, entry->role_count));
+        object = json_with(object, "unsync", json_boolean(entry->unsync));
+        array = json_with_item(array, json_with(object, "open", json_boolean(entry->open)));
+    }
+    return array;
+}
+
+static json_t *shadow_value(const struct mv_shadow *shadow)
+{
+    if (shadow->end == MV_NESTED_NONE) {
+        return json_null();
+    }
+    bool has_page = shadow->page_size_bytes > 0;
+    json_t *object = json_with(json_object(), "entries", shadow_entries(shadow));
+    object = json_with(object, "end", json_text(nested_ends[shadow->end]));
+    object = json_with(object, "rights", guest_rights(shadow->rights));
+    object = json_with(object, "size", has_page ? json_number(shadow->page_size_bytes) : json_null());
+    object = json_with(object, "hva", has_page ? json_hex(shadow->hva.raw) : json_null());
+    object = json_with(object, "is_table", json_boolean(shadow->is_table));
+    object = json_with(object, "write_protected", json_boolean(shadow->is_protected));
+    object = json_with(object, "exit", json_text(shadow->exit));
+    object = json_with(object, "code", shadow->exit ? json_hex(shadow->code) : json_null());
+    return json_with(object, "answer", json_text(mv_shadow_answer_name(shadow->answer)));
 }
 
 /* --- places ------------------------------------------------------------------------------------- */
@@ -165,6 +207,7 @@ json_t *json_with_chain(json_t *object, const struct mv_chain *chain)
     object = json_with(object, "cr3", json_hex(chain->cr3));
     object = json_with(object, "entries", entries_value(chain));
     object = json_with(object, "end", json_text(mv_chain_end_name(chain->end)));
+    object = json_with(object, "shadow", shadow_value(&chain->shadow));
     return json_with(object, "verdict", verdict_value(chain));
 }
 

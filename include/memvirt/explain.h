@@ -141,7 +141,8 @@ struct mv_chain {
     unsigned rights;          /**< COMPLETE and NOT_RAM: MV_RIGHT_, over all levels */
     unsigned key;             /**< likewise: the page's protection key */
     struct mv_chain_registers registers;
-    bool is_judged; /**< by mv_explain_access(): what follows is there */
+    struct mv_shadow shadow; /**< end NONE but for "soft" with shadow tables */
+    bool is_judged;          /**< by mv_explain_access(): what follows is there */
     struct mv_asked asked;
     bool is_user; /**< whose access that is */
     struct mv_verdict verdict;
@@ -174,6 +175,12 @@ MV_API size_t mv_entry_flags(const struct mv_chain *chain, size_t index, const c
 /** The same for an entry of the hypervisor's tables: of EPT R W X IPAT PS A D, of NPT as those of a guest. The
  * bits of one that is not present or refused are the hypervisor's own: none is named. */
 MV_API size_t mv_nested_flags(const struct mv_nested *nested, size_t index, const char *ret[MV_ENTRY_FLAGS_MAX]);
+
+/** The same for an entry of shadow tables: as those of a guest, and HOST-W and MMU-W, by which the hypervisor
+ * knows why W is not there; MMIO. */
+MV_API size_t mv_shadow_flags(const struct mv_shadow *shadow, size_t index, const char *ret[MV_ENTRY_FLAGS_MAX]);
+/** "none", "fix", "open", "store", "without-wp", "reflect", "no-slot", "read-only-slot". Static. */
+MV_API const char *mv_shadow_answer_name(enum mv_shadow_answer answer);
 
 /** The numbers of the bits that are set: "12, 52-62". @return `ret` */
 MV_API const char *mv_bits_text(uint64_t bits, char *ret, size_t size);

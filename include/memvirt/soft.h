@@ -372,6 +372,52 @@ struct mv_nested {
     enum mv_nested_answer answer;
 };
 
+/* --- Looking at shadow tables -------------------------------------------------------------------------------- */
+
+/** What the hypervisor of a shadowed guest would do about the #PF that it gets. */
+enum mv_shadow_answer {
+    MV_SHADOW_NO_EXIT, /**< the shadow entries let the access through, or the address is none */
+    MV_SHADOW_FIX,     /**< it makes or changes an entry, and the access is tried again */
+    MV_SHADOW_OPEN,    /**< a write to a lowest table of the guest's: the guest may write to it until it flushes */
+    MV_SHADOW_STORE,   /**< it makes the write, which is to a table that is shadowed */
+    MV_SHADOW_WITHOUT_WP, /**< it makes the write: under SMAP or keys no entry of its own can stand for CR0.WP=0 */
+    MV_SHADOW_REFLECT,    /**< the fault is the guest's own */
+    MV_SHADOW_NO_SLOT,    /**< MMIO */
+    MV_SHADOW_READONLY_SLOT, /**< a write to where the slot is read-only */
+};
+
+#define MV_SHADOW_ROLE_MAX 12
+
+/** An entry of a shadow table, and what the table stands for. */
+struct mv_shadow_entry {
+    const char *name; /**< "PML4E" and so on; static */
+    unsigned level, index;
+    mv_hva_t at;
+    uint64_t value;
+    bool has_table;  /**< a table of the guest's is shadowed by it */
+    mv_gpa_t table;  /**< that table; without: the first byte of what it maps, if it does */
+    unsigned rights; /**< MV_RIGHT_: of the guest's entries that lead to the table, ANDed */
+    bool unsync;     /**< entries may differ from the guest's, as those of a TLB may */
+    bool open;       /**< the guest may write to its table, unnoticed until it flushes */
+    size_t role_count;
+    const char *role[MV_SHADOW_ROLE_MAX]; /**< what else decides which table it is: "direct", "cr0.wp" and so on */
+};
+
+/** Shadow tables on the way of one address, as the hardware would walk them, and what an access would come to. */
+struct mv_shadow {
+    enum mv_nested_end end; /**< NONE: there are no shadow tables. BAD_ENTRY: MMIO is marked so */
+    size_t entry_count;     /**< 0: not even a root, or the address is none */
+    struct mv_shadow_entry entries[5];
+    unsigned rights;          /**< MV_RIGHT_ of the page */
+    uint64_t page_size_bytes; /**< of the mapping, if there is one; else 0 */
+    mv_hva_t hva;             /**< of the byte, likewise */
+    bool is_table;            /**< a guest's table that is shadowed lies there */
+    bool is_protected;        /**< and therefore no entry lets a write through */
+    const char *exit;         /**< "page_fault", or NULL: none. Static */
+    uint64_t code;            /**< its error code */
+    enum mv_shadow_answer answer;
+};
+
 MV_END_DECLS
 
 #endif

@@ -10,6 +10,8 @@
 
 #include "accel/accel.h"
 
+struct pt_access; /* paging/state.h */
+
 /* One access. `bytes` is read from for a write. */
 struct accel_access {
     mv_gva_t gva;
@@ -36,6 +38,9 @@ struct accel_cpu_ops {
     bool (*pdptrs)(struct accel_vcpu *vcpu, uint64_t ret[4]);
     /* Changes nothing. `ret->end` is MV_NESTED_NONE where there is no second dimension. */
     void (*look_nested)(struct accel_vcpu *vcpu, mv_gpa_t gpa, enum mv_nested_use use, struct mv_nested *ret);
+    /* Likewise for shadow tables. */
+    void (*look_shadow)(struct accel_vcpu *vcpu, mv_gva_t gva, const struct pt_access *access,
+                        struct mv_shadow *ret);
     void (*window)(struct accel_vcpu *vcpu, struct mv_soft_window *ret); /* all but `vcpu` */
     int (*pre_fault)(struct accel_vcpu *vcpu, mv_gpa_t *gpa, uint64_t *size_bytes);
     void (*protect_host)(struct accel_vcpu *vcpu, struct mv_range hva);

@@ -10,6 +10,8 @@
 #include "hypervisor/hv.h"
 #include "paging/word.h"
 
+struct hv_shadow_look; /* shadow_look.h */
+
 struct hv_mmu_ops {
     const char *name;
     int (*vm_init)(struct hv_vm *vm); /* 0 or -ENOMEM */
@@ -63,6 +65,9 @@ struct hv_mmu_ops {
     /* Inside: the table that a vCPU of that space walks, or would if it saw to its requests; NULL when there is
      * none yet. Where the tables do not translate guest-physical addresses the member is NULL. */
     const pt_word_t *(*present_root)(const struct hv_vm *vm, unsigned space);
+    /* Inside, and nothing changes: what tables that translate guest-virtual addresses have for one. NULL: none do.
+     */
+    void (*look)(struct hv_vcpu *vcpu, gva_t gva, struct pt_access access, struct hv_shadow_look *ret);
     /* Bytes of tables and what describes them. */
     uint64_t (*table_bytes)(const struct hv_vm *vm);
 };

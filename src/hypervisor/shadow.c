@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/os_populate.h"
+#include "hypervisor/shadow_look.h"
 
 static const struct pt_format *const format = &pt_format_shadow;
 
@@ -393,6 +394,7 @@ const struct hv_mmu_ops hv_mmu_shadow = {
     .age = age,
     .write_protect = write_protect,
     .shrink = shrink,
+    .look = shadow_look,
     .collect = collect,
     .table_bytes = table_bytes,
 };

@@ -119,6 +119,66 @@ size_t mv_nested_flags(const struct mv_nested *nested, size_t index, const char 
     return count;
 }
 
+/* --- shadow tables: long-mode entries, with what the hypervisor keeps in bits that the hardware ignores ---------
+ */
+
+enum {
+    SHADOW_TABLE = 1 << 0,
+    SHADOW_LEAF = 1 << 1,
+};
+
+static const struct {
+    const char *name;
+    unsigned bit;
+    unsigned where;
+} shadow_bits[] = {
+    {"P", 0, SHADOW_TABLE | SHADOW_LEAF},
+    {"RW", 1, SHADOW_TABLE | SHADOW_LEAF},
+    {"US", 2, SHADOW_TABLE | SHADOW_LEAF},
+    {"A", 5, SHADOW_TABLE | SHADOW_LEAF},
+    {"D", 6, SHADOW_LEAF},
+    {"PS", 7, SHADOW_LEAF},
+    {"HOST-W", 9, SHADOW_LEAF},
+    {"MMU-W", 10, SHADOW_LEAF},
+    {"NX", 63, SHADOW_TABLE | SHADOW_LEAF},
+};
+
+size_t mv_shadow_flags(const struct mv_shadow *shadow, size_t index, const char *ret[MV_ENTRY_FLAGS_MAX])
+{
+    const struct mv_shadow_entry *entry = &shadow->entries[index];
+    bool is_last = index + 1 == shadow->entry_count, is_leaf = entry->level == 1 || (entry->value >> 7 & 1);
+    size_t count = 0;
+    if (is_last && shadow->end == MV_NESTED_BAD_ENTRY) {
+        ret[count++] = "MMIO";
+        return count;
+    }
+    if (!(entry->value & 1)) {
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof shadow_bits / sizeof shadow_bits[0]; i++) {
+        if ((shadow_bits[i].where & (is_leaf ? SHADOW_LEAF : SHADOW_TABLE)) &&
+            (entry->value >> shadow_bits[i].bit & 1)) {
+            ret[count++] = shadow_bits[i].name;
+        }
+    }
+    return count;
+}
+
+const char *mv_shadow_answer_name(enum mv_shadow_answer answer)
+{
+    static const char *const names[] = {
+        [MV_SHADOW_NO_EXIT] = "none",
+        [MV_SHADOW_FIX] = "fix",
+        [MV_SHADOW_OPEN] = "open",
+        [MV_SHADOW_STORE] = "store",
+        [MV_SHADOW_WITHOUT_WP] = "without-wp",
+        [MV_SHADOW_REFLECT] = "reflect",
+        [MV_SHADOW_NO_SLOT] = "no-slot",
+        [MV_SHADOW_READONLY_SLOT] = "read-only-slot",
+    };
+    return (size_t)answer < sizeof names / sizeof names[0] ? names[answer] : "unknown";
+}
+
 const char *mv_bits_text(uint64_t set, char *ret, size_t size)
 {
     size_t used = 0;

@@ -207,6 +207,9 @@ static int explain(struct mv_vcpu *vcpu, mv_gva_t gva, const struct mv_asked *as
     chain.mode = q.paging.mode;
     chain.cr3 = sregs.cr3;
     fill_chain(&q, &chain);
+    if (cpu) {
+        cpu->look_shadow(vcpu->accel, gva, &q.access, &chain.shadow);
+    }
     if (asked) {
         chain.is_judged = true;
         chain.asked = *asked;

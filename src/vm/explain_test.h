@@ -57,7 +57,7 @@
 struct rig {
     struct mv_machine *machine;
     struct mv_block *ram_block, *rom_block;
-    struct mv_region *regions[8];
+    struct mv_region *regions[10];
     size_t region_count;
     struct mv_space *memory, *io;
     struct mv_vm *vm;

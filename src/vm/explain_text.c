@@ -252,6 +252,89 @@ static void print_page(struct out *out, const struct mv_chain *chain)
     print_place(out, &chain->page);
 }
 
+/* --- shadow tables
+ * ----------------------------------------------------------------------------------------------- */
+
+static void print_shadow_entry(struct out *out, const struct mv_shadow *shadow, size_t i)
+{
+    const struct mv_shadow_entry *entry = &shadow->entries[i];
+    const char *flags[MV_ENTRY_FLAGS_MAX];
+    add(out, "    %s[%u] = 0x%016" PRIx64 " ", entry->name, entry->index, entry->value);
+    add_words(out, flags, mv_shadow_flags(shadow, i, flags), " not present");
+    end_line(out);
+    if (entry->has_table) {
+        add(out, "      in place of the guest's table at gpa 0x%" PRIx64 ", whose rights are", entry->table.raw);
+        add_rights(out, entry->rights);
+    } else if (entry->role_count > 0 && strcmp(entry->role[0], "glue") == 0) {
+        add(out, "      above the guest's tables");
+    } else {
+        add(out, "      in place of no table: pages from gpa 0x%" PRIx64 " on, whose rights are",
+            entry->table.raw);
+        add_rights(out, entry->rights);
+    }
+    add(out, "; role:");
+    add_words(out, entry->role, entry->role_count, " plain");
+    add(out, "%s", entry->open ? "; open: the guest may write to it, unseen until it flushes" : "");
+    add(out, "%s", entry->unsync && !entry->open ? "; unsync: it may differ from the guest's" : "");
+    end_line(out);
+}
+
+static const char *shadow_answer_text(enum mv_shadow_answer answer)
+{
+    switch (answer) {
+    case MV_SHADOW_FIX: return "the hypervisor makes the entry from the guest's, and the access is tried again";
+    case MV_SHADOW_OPEN:
+        return "a write to a table of the guest's: it may be written from now on, and the access is tried again";
+    case MV_SHADOW_STORE: return "the hypervisor makes the write, and takes along what it changes";
+    case MV_SHADOW_WITHOUT_WP:
+        return "the hypervisor makes the write: no entry of its own can stand for CR0.WP=0 under SMAP or keys";
+    case MV_SHADOW_REFLECT: return "the guest's own fault, which the hypervisor hands on";
+    case MV_SHADOW_NO_SLOT: return "no slot has it: MMIO";
+    case MV_SHADOW_READONLY_SLOT: return "the slot is read-only: the hypervisor makes the access itself";
+    case MV_SHADOW_NO_EXIT: break;
+    }
+    return "";
+}
+
+static void print_shadow_end(struct out *out, const struct mv_chain *chain)
+{
+    const struct mv_shadow *shadow = &chain->shadow;
+    if (shadow->page_size_bytes > 0) {
+        add(out, "    hva 0x%" PRIx64 ", page of ", shadow->hva.raw);
+        add_size(out, shadow->page_size_bytes);
+        add(out, "; rights:");
+        add_rights(out, shadow->rights);
+        add(out, "%s%s", shadow->is_table ? "; a table of the guest's, " : "",
+            !shadow->is_table      ? ""
+            : shadow->is_protected ? "write-protected"
+                                   : "open");
+        end_line(out);
+    }
+    if (shadow->exit) {
+        add(out, "    #PF of the shadow tables, error code 0x%" PRIx64 ": %s; %s", shadow->code,
+            nested_end_text(shadow->end), shadow_answer_text(shadow->answer));
+        end_line(out);
+    } else if (shadow->end == MV_NESTED_MAPPED) {
+        bool is_stale = chain->page.hva.raw != shadow->hva.raw || (chain->is_judged && chain->verdict.vector != 0);
+        add(out, "    the hardware lets it through%s",
+            is_stale ? ", by what the guest's tables said before: it has not flushed since" : "");
+        end_line(out);
+    }
+}
+
+static void print_shadow(struct out *out, const struct mv_chain *chain)
+{
+    if (chain->shadow.end == MV_NESTED_NONE) {
+        return;
+    }
+    add(out, "  shadow tables:%s", chain->shadow.entry_count == 0 ? " not even a root" : "");
+    end_line(out);
+    for (size_t i = 0; i < chain->shadow.entry_count; i++) {
+        print_shadow_entry(out, &chain->shadow, i);
+    }
+    print_shadow_end(out, chain);
+}
+
 static void print_verdict(struct out *out, const struct mv_chain *chain)
 {
     const struct mv_verdict *v = &chain->verdict;
@@ -283,6 +366,7 @@ void mv_chain_print(const struct mv_chain *chain, mv_print_fn *print, void *opaq
         print_entry(&out, chain, i);
     }
     print_page(&out, chain);
+    print_shadow(&out, chain);
     if (chain->is_judged) {
         print_verdict(&out, chain);
     }

@@ -177,12 +177,46 @@ static void compare_exits(const struct rig *rig, const struct mv_chain *chain)
     }
 }
 
+/* One exit at most, of the page fault that was said, and for what. */
+static void compare_shadow(const struct rig *rig, const struct mv_chain *chain,
+                           const struct mv_soft_outcome *outcome, uint64_t table_writes)
+{
+    const struct mv_shadow *s = &chain->shadow;
+    bool is_table_write = s->answer == MV_SHADOW_OPEN || s->answer == MV_SHADOW_STORE;
+    assert_int_equal(s->exit != NULL, s->answer != MV_SHADOW_NO_EXIT);
+    assert_int_equal(rig->first_exit.count, s->exit != NULL);
+    if (s->exit) {
+        assert_string_equal(s->exit, rig->first_exit.reason);
+        assert_int_equal(s->code, rig->first_exit.code);
+    }
+    assert_int_equal(s->answer == MV_SHADOW_REFLECT, s->exit && outcome->end == MV_SOFT_FAULT);
+    assert_int_equal(s->answer == MV_SHADOW_NO_SLOT || s->answer == MV_SHADOW_READONLY_SLOT,
+                     outcome->end == MV_SOFT_MMIO);
+    if (s->answer != MV_SHADOW_WITHOUT_WP) { /* which may be to a table, too */
+        assert_int_equal(table_writes, is_table_write);
+    }
+}
+
 struct tally {
     unsigned rules[MV_RULE_NO_SLOT + 1];
+    unsigned answers[MV_SHADOW_READONLY_SLOT + 1];
     unsigned exits;
 };
 
-static void ask_and_do(struct rig *rig, bool compares_exits, struct tally *tally)
+enum compared {
+    COMPARES_NO_EXITS,
+    COMPARES_EXITS,
+    COMPARES_SHADOW,
+};
+
+static uint64_t table_writes(const struct rig *rig)
+{
+    struct mv_soft_counts counts;
+    assert_int_equal(mv_soft_counts(rig->vcpu, &counts), 0);
+    return counts.exits_table_write;
+}
+
+static void ask_and_do(struct rig *rig, enum compared compared, struct tally *tally)
 {
     uint64_t gva = random_bits() & (rig->is_long ? UINT64_C(0x7fffffffffff) : UINT32_MAX);
     enum mv_access access = (enum mv_access)(random_bits() % 3);
@@ -192,21 +226,25 @@ static void ask_and_do(struct rig *rig, bool compares_exits, struct tally *tally
     uint8_t byte;
     gva |= one_in(20) ? random_bits() << 47 : 0;
     struct mv_chain chain = ask(rig, gva, access, is_implicit ? MV_WHO_IMPLICIT : MV_WHO_CURRENT);
+    uint64_t writes_before = table_writes(rig);
     if (is_implicit) {
         mv_soft_read(rig->vcpu, mv_gva(gva), &byte, 1, MV_SOFT_IMPLICIT, &outcome);
     } else {
         mv_soft_touch(rig->vcpu, mv_gva(gva), access, &place, &outcome);
     }
     compare(&chain, &outcome);
-    if (compares_exits) {
+    if (compared == COMPARES_EXITS) {
         compare_exits(rig, &chain);
+    } else if (compared == COMPARES_SHADOW) {
+        compare_shadow(rig, &chain, &outcome, table_writes(rig) - writes_before);
     }
+    tally->answers[chain.shadow.answer]++;
     tally->rules[chain.verdict.rule]++;
     tally->exits += rig->first_exit.count > 0;
     mv_chain_release(&chain);
 }
 
-static void what_is_said_happens(const char *accel, bool compares_exits)
+static void what_is_said_happens(const char *accel, enum compared compared)
 {
     const char *given = getenv("MEMVIRT_SEED");
     uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
@@ -221,13 +259,17 @@ static void what_is_said_happens(const char *accel, bool compares_exits)
             store_tables(&rig);
         }
         for (unsigned i = 0; i < 120; i++) {
-            ask_and_do(&rig, compares_exits, &tally);
+            ask_and_do(&rig, compared, &tally);
         }
     }
     rig_close(&rig);
     for (unsigned rule = 0; rule <= MV_RULE_NO_SLOT; rule++) {
         print_message("# %-15s %u\n", mv_rule_name((enum mv_rule)rule), tally.rules[rule]);
         assert_true(tally.rules[rule] > 0);
+    }
+    for (unsigned i = 0; compared == COMPARES_SHADOW && i <= MV_SHADOW_READONLY_SLOT; i++) {
+        print_message("# shadow: %-15s %u\n", mv_shadow_answer_name((enum mv_shadow_answer)i), tally.answers[i]);
+        assert_true(tally.answers[i] > 0 || (i == MV_SHADOW_OPEN && strstr(accel, "unsync=off")));
     }
     print_message("# %u accesses had exits\n", tally.exits);
     assert_true(tally.exits > 0);
@@ -236,25 +278,25 @@ static void what_is_said_happens(const char *accel, bool compares_exits)
 static void native_does_as_explained(void **state)
 {
     (void)state;
-    what_is_said_happens("soft,mmu=native", false);
+    what_is_said_happens("soft,mmu=native", COMPARES_NO_EXITS);
 }
 
 static void ept_does_as_explained(void **state)
 {
     (void)state;
-    what_is_said_happens("soft,mmu=ept", true);
+    what_is_said_happens("soft,mmu=ept", COMPARES_EXITS);
 }
 
 static void ept_of_small_pages_and_5_levels_does_as_explained(void **state)
 {
     (void)state;
-    what_is_said_happens("soft,mmu=ept,host-page=4K,levels=5", true);
+    what_is_said_happens("soft,mmu=ept,host-page=4K,levels=5", COMPARES_EXITS);
 }
 
 static void ept_without_a_and_d_does_as_explained(void **state)
 {
     (void)state;
-    what_is_said_happens("soft,mmu=ept,access-dirty=off", false);
+    what_is_said_happens("soft,mmu=ept,access-dirty=off", COMPARES_NO_EXITS);
 }
 
 static void npt_does_as_explained(void **state)
@@ -262,14 +304,19 @@ static void npt_does_as_explained(void **state)
     (void)state;
     /* Walks set A in tables that PAE has as PDPTEs, too, where it is reserved: what a cache has from before is
      * another answer than the tables are. */
-    what_is_said_happens("soft,mmu=npt,walk-caches=off", true);
+    what_is_said_happens("soft,mmu=npt,walk-caches=off", COMPARES_EXITS);
 }
 
-/* What becomes of an access; which exits it has is not said. */
 static void shadow_does_as_explained(void **state)
 {
     (void)state;
-    what_is_said_happens("soft,mmu=shadow", false);
+    what_is_said_happens("soft,mmu=shadow", COMPARES_SHADOW);
+}
+
+static void shadow_without_unsync_does_as_explained(void **state)
+{
+    (void)state;
+    what_is_said_happens("soft,mmu=shadow,unsync=off,host-page=4K", COMPARES_SHADOW);
 }
 
 /* --- in words ---------------------------------------------------------------------------------------------------
@@ -450,6 +497,7 @@ int main(void)
         cmocka_unit_test(ept_without_a_and_d_does_as_explained),
         cmocka_unit_test(npt_does_as_explained),
         cmocka_unit_test(shadow_does_as_explained),
+        cmocka_unit_test(shadow_without_unsync_does_as_explained),
         cmocka_unit_test(each_rule_has_its_words),
     };
     return cmocka_run_group_tests_name("verdict", tests, NULL, NULL);

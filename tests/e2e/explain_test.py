@@ -93,6 +93,59 @@ def every_nested_entry_leads_to_the_next():
 
 
 @test
+def every_shadow_entry_leads_to_the_next():
+    """In place of the guest's tables: each stands for one of them, and the last has the page's host address."""
+    chain = one('sequential:size=1M,stride=4K', '--mmu', 'shadow', hex(BASE + 0x5678))
+    shadow = chain['shadow']
+    equal((shadow['end'], shadow['exit'], shadow['code'], shadow['answer']), ('mapped', None, None, 'none'))
+    table = int(shadow['entries'][0]['hva'], 16) & ~0xfff
+    for entry, guest, level in zip(shadow['entries'], chain['entries'], (4, 3, 2, 1)):
+        equal((entry['level'], entry['index'], entry['name']), (level, guest['index'], guest['name']))
+        equal(int(entry['hva'], 16), table + 8 * entry['index'])
+        equal(int(entry['table'], 16), int(guest['gpa'], 16) & ~0xfff)
+        equal((entry['rights'], entry['role']), (['W', 'U', 'X'], ['efer.nxe', 'cr0.wp']))
+        table = int(entry['value'], 16) & 0x7fffffffff000
+    equal(hex(table + 0x678), chain['page']['hva'])
+    equal((shadow['hva'], shadow['size'], shadow['rights']), (chain['page']['hva'], 4096, ['W', 'U', 'X']))
+    equal((shadow['is_table'], shadow['write_protected']), (False, False))
+    equal([place['nested'] for place in [*chain['entries'], chain['page']]], [None] * 5)
+
+
+@test
+def exits_of_shadow_tables():
+    """A write to a clean page is fixed; one to what a fork shares, and what is not mapped, is the guest's own fault."""
+    with temporary() as folder:
+        chain = one(trace(folder, [(0, BASE)]), '--mmu', 'shadow', '--access', 'write', hex(BASE))
+    equal((chain['shadow']['exit'], chain['shadow']['code'], chain['shadow']['end'], chain['shadow']['answer']),
+          ('page_fault', '0x7', 'denied', 'fix'))
+    equal(chain['shadow']['rights'], ['U', 'X'])
+    equal(chain['verdict']['rule'], 'none')
+    shared = one('fork:size=1M,processes=1', '--refs', '300', '--mmu', 'shadow', '--access', 'write', hex(BASE))
+    equal((shared['shadow']['answer'], shared['shadow']['code'], shared['verdict']['rule']),
+          ('reflect', '0x7', 'write-protected'))
+    equal(shared['shadow']['entries'][3]['open'], True)
+    nothing = one('sequential:size=1M,stride=4K', '--mmu', 'shadow', hex(BASE + (1 << 40)))
+    equal((nothing['shadow']['answer'], nothing['shadow']['end'], len(nothing['shadow']['entries'])),
+          ('reflect', 'not-present', 1))
+    equal(one('sequential:size=1M', '--mmu', 'shadow', '0x8000000000000000')['shadow']['exit'], None)
+    equal(one('sequential:size=1M', '--mmu', 'ept', hex(BASE))['shadow'], None)
+
+
+@test
+def shadow_in_text():
+    with temporary() as folder:
+        path = trace(folder, [(0, BASE)])
+        out = memvirt('explain', '--mmu', 'shadow', '--replay', path, '--access', 'write', hex(BASE)).expect(0).out
+        read = memvirt('explain', '--mmu', 'shadow', '--replay', path, hex(BASE)).expect(0).out
+    for part in ('\n  shadow tables:\n    PML4E[0] = 0x', "      in place of the guest's table at gpa 0x",
+                 ', whose rights are W U X; role: efer.nxe cr0.wp\n', ', page of 4K; rights: U X\n',
+                 '    #PF of the shadow tables, error code 0x7: the entries do not allow it; the hypervisor makes the '
+                 "entry from the guest's, and the access is tried again\n  verdict: "):
+        contains(out, part)
+    contains(read, '\n    the hardware lets it through\n')
+
+
+@test
 def native_has_no_second_dimension():
     chain = one('sequential:size=1M', '--mmu', 'native', hex(BASE + 0x1234))
     equal([place['nested'] for place in [*chain['entries'], chain['page']]], [None] * 5)

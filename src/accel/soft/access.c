@@ -330,6 +330,7 @@ const struct accel_cpu_ops soft_cpu_ops = {
     .keys = soft_keys,
     .pdptrs = soft_pdptrs,
     .look_nested = soft_look_nested,
+    .look_shadow = soft_look_shadow,
     .window = window,
     .pre_fault = soft_pre_fault,
     .protect_host = soft_protect_host,

@@ -112,6 +112,7 @@ bool soft_look(struct accel_vcpu *vcpu, gva_t gva, gpa_t *ret);
 
 /* look.c. Not inside; nothing changes. */
 void soft_look_nested(struct accel_vcpu *vcpu, gpa_t gpa, enum mv_nested_use use, struct mv_nested *ret);
+void soft_look_shadow(struct accel_vcpu *vcpu, gva_t gva, const struct pt_access *access, struct mv_shadow *ret);
 bool soft_pdptrs(struct accel_vcpu *vcpu, uint64_t ret[4]);
 void soft_keys(struct accel_vcpu *vcpu, uint32_t *ret_pkru, uint32_t *ret_pkrs);
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "accel/soft/internal.h"
-#include "hypervisor/mmu_ops.h"
+#include "hypervisor/shadow_look.h"
 
 static enum mv_nested_answer answer_to(struct accel_vcpu *vcpu, gpa_t gpa, unsigned need)
 {
@@ -84,6 +84,112 @@ void soft_look_nested(struct accel_vcpu *vcpu, gpa_t gpa, enum mv_nested_use use
     rendezvous_leave(&vcpu->hv->inside);
     ret->format = vm->mmu->name;
     fill(&look, gpa, ret);
+}
+
+/* --- Shadow tables ----------------------------------------------------------------------------------------- */
+
+static enum mv_nested_end end_of_walk(enum guest_walk_end end)
+{
+    switch (end) {
+    case GUEST_WALK_MAPPED: return MV_NESTED_MAPPED;
+    case GUEST_WALK_DENIED:
+    case GUEST_WALK_KEY_DENIED: return MV_NESTED_DENIED;
+    case GUEST_WALK_RESERVED: return MV_NESTED_BAD_ENTRY;
+    case GUEST_WALK_NOT_PRESENT:
+    case GUEST_WALK_NON_CANONICAL:
+    case GUEST_WALK_NO_MEMORY:
+    case GUEST_WALK_STOPPED: break;
+    }
+    return MV_NESTED_NOT_PRESENT;
+}
+
+static enum mv_shadow_answer answer_of(enum hv_shadow_answer answer)
+{
+    switch (answer) {
+    case HV_SHADOW_GOES_ON: return MV_SHADOW_NO_EXIT;
+    case HV_SHADOW_FIX: return MV_SHADOW_FIX;
+    case HV_SHADOW_OPEN: return MV_SHADOW_OPEN;
+    case HV_SHADOW_STORE: return MV_SHADOW_STORE;
+    case HV_SHADOW_WITHOUT_WP: return MV_SHADOW_WITHOUT_WP;
+    case HV_SHADOW_REFLECT: return MV_SHADOW_REFLECT;
+    case HV_SHADOW_NO_SLOT: return MV_SHADOW_NO_SLOT;
+    case HV_SHADOW_READONLY_SLOT: break;
+    }
+    return MV_SHADOW_READONLY_SLOT;
+}
+
+static void fill_role(union shadow_role role, struct mv_shadow_entry *ret)
+{
+    static const char *const quadrants[] = {"quadrant 0", "quadrant 1", "quadrant 2", "quadrant 3"};
+    const struct {
+        bool is_set;
+        const char *name;
+    } words[] = {
+        {role.direct, "direct"},
+        {role.glue, "glue"},
+        {role.has_4_byte_entries && !role.glue, quadrants[role.quadrant]},
+        {role.no_execute, "efer.nxe"},
+        {role.write_protect, "cr0.wp"},
+        {role.large_4m, "cr4.pse"},
+        {role.smep, "cr4.smep"},
+        {role.smap, "cr4.smap"},
+        {role.keys, "keys"},
+        {role.smm, "smm"},
+    };
+    static_assert(sizeof words / sizeof words[0] <= MV_SHADOW_ROLE_MAX, "there is room for all");
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (words[i].is_set) {
+            ret->role[ret->role_count++] = words[i].name;
+        }
+    }
+}
+
+static void fill_steps(const struct hv_shadow_look *look, gva_t gva, struct mv_shadow *ret)
+{
+    ret->entry_count = look->count;
+    for (unsigned i = 0; i < look->count; i++) {
+        const struct hv_shadow_step *step = &look->steps[i];
+        unsigned level = step->role.level;
+        ret->entries[i] =
+            (struct mv_shadow_entry){.name = x86_entry_name(level),
+                                     .level = level,
+                                     .index = pt_index(gva.raw, level),
+                                     .at = hva_of(step->at),
+                                     .value = step->entry,
+                                     .has_table = !step->role.direct && !step->role.glue,
+                                     .table = mv_gpa(step->role.glue ? 0 : step->gfn << GUEST_PAGE_SHIFT),
+                                     .rights = step->role.access,
+                                     .unsync = step->unsync,
+                                     .open = step->open};
+        fill_role(step->role, &ret->entries[i]);
+    }
+}
+
+void soft_look_shadow(struct accel_vcpu *vcpu, gva_t gva, const struct pt_access *access, struct mv_shadow *ret)
+{
+    const struct hv_mmu_ops *mmu = vcpu->vm->hv->mmu;
+    *ret = (struct mv_shadow){.end = MV_NESTED_NONE};
+    if (!mmu->look) {
+        return;
+    }
+    struct hv_shadow_look look;
+    rendezvous_enter(&vcpu->hv->inside);
+    mmu->look(vcpu->hv, gva, *access, &look);
+    rendezvous_leave(&vcpu->hv->inside);
+    ret->end = end_of_walk(look.end);
+    ret->answer = answer_of(look.answer);
+    ret->rights = look.rights; /* MV_RIGHT_ are the same bits */
+    ret->is_table = look.is_table;
+    ret->is_protected = look.protects;
+    if (look.host) {
+        ret->page_size_bytes = UINT64_C(1) << look.shift;
+        ret->hva = mv_hva(look.host);
+    }
+    if (look.answer != HV_SHADOW_GOES_ON) {
+        ret->exit = soft_exit_name(PT_EXIT_PAGE_FAULT);
+        ret->code = look.code;
+    }
+    fill_steps(&look, gva, ret);
 }
 
 void soft_keys(struct accel_vcpu *vcpu, uint32_t *ret_pkru, uint32_t *ret_pkrs)
