@@ -6,25 +6,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/line.h"
 #include "hypervisor/hv.h"
 #include "hypervisor/mmu_ops.h"
 #include "hypervisor/ring.h"
 
 /* --- bitmaps ------------------------------------------------------------------------------------ */
 
-/* Harvests go by blocks of a cache line, in vectors. */
-#define BLOCK_WORDS 8u
+#define LOOKS_MAX 64
+#define BLOCKS_AHEAD 16 /* the faults before have used the caches: worth 5 % */
+#define BLOCK_BYTES (DIRTY_BLOCK_WORDS * sizeof(uint64_t))
 
 static size_t words_of(uint64_t npages)
 {
     return (size_t)((npages + 63) / 64);
 }
 
-static uint64_t *make_words(size_t count)
+/* Zero pages of the host until they are marked; whole blocks, and a byte for each. NULL: out of memory. */
+static uint64_t *make_words(size_t blocks, void **ret_memory)
 {
-    /* Zero pages of the host until they are marked; whole blocks. */
-    size_t bytes = (count + BLOCK_WORDS - 1) / BLOCK_WORDS * BLOCK_WORDS * sizeof(uint64_t);
-    return calloc(1, bytes);
+    unsigned char *memory = calloc(1, blocks * (BLOCK_BYTES + 1) + CACHE_LINE);
+    *ret_memory = memory;
+    return memory ? (uint64_t *)(void *)(memory + -(uintptr_t)memory % CACHE_LINE) : NULL;
 }
 
 struct dirty_bitmap *dirty_bitmap_create(uint64_t npages, bool all_set)
@@ -34,8 +37,9 @@ struct dirty_bitmap *dirty_bitmap_create(uint64_t npages, bool all_set)
         return NULL;
     }
     bitmap->count = words_of(npages);
-    bitmap->words = make_words(bitmap->count);
-    bitmap->spare = make_words(bitmap->count);
+    bitmap->blocks = (bitmap->count + DIRTY_BLOCK_WORDS - 1) / DIRTY_BLOCK_WORDS;
+    bitmap->words = make_words(bitmap->blocks, &bitmap->memory[0]);
+    bitmap->spare = make_words(bitmap->blocks, &bitmap->memory[1]);
     if (!bitmap->words || !bitmap->spare) {
         dirty_bitmap_destroy(bitmap);
         return NULL;
@@ -45,6 +49,7 @@ struct dirty_bitmap *dirty_bitmap_create(uint64_t npages, bool all_set)
         if (npages % 64 != 0) {
             bitmap->words[npages / 64] = (UINT64_C(1) << (npages % 64)) - 1;
         }
+        memset(dirty_touched(bitmap, bitmap->words), 1, bitmap->blocks);
         atomic_store(&bitmap->is_touched, true);
     }
     return bitmap;
@@ -53,65 +58,76 @@ struct dirty_bitmap *dirty_bitmap_create(uint64_t npages, bool all_set)
 void dirty_bitmap_destroy(struct dirty_bitmap *bitmap)
 {
     if (bitmap) {
-        free(bitmap->words);
-        free(bitmap->spare);
+        free(bitmap->memory[0]);
+        free(bitmap->memory[1]);
         free(bitmap);
     }
 }
 
 /*
- * Move words that nobody marks any more: they are zero then. A block that was zero is not written. `to` is the
- * caller's, of any alignment. Whole blocks.
+ * Move whole blocks that nobody marks any more: they are zero then. What was not touched is zero, and is not read.
+ * `to` is the caller's, of any alignment.
  */
-static void take_blocks(uint64_t *words, unsigned char *to, size_t count)
+static void take_blocks(uint64_t *words, unsigned char *touched, unsigned char *to, size_t blocks)
 {
-    const __m128i zero = _mm_setzero_si128();
-    for (size_t i = 0; i < count; i += BLOCK_WORDS) {
-        __m128i *from = (__m128i *)(void *)&words[i], *out = (__m128i *)(void *)(to + i * sizeof(uint64_t));
-        __m128i a = _mm_loadu_si128(from), b = _mm_loadu_si128(from + 1), c = _mm_loadu_si128(from + 2),
-                d = _mm_loadu_si128(from + 3);
-        _mm_storeu_si128(out, a);
-        _mm_storeu_si128(out + 1, b);
-        _mm_storeu_si128(out + 2, c);
-        _mm_storeu_si128(out + 3, d);
-        __m128i any = _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d));
-        if (_mm_movemask_epi8(_mm_cmpeq_epi8(any, zero)) != 0xffff) {
-            memset(&words[i], 0, BLOCK_WORDS * sizeof(uint64_t));
+    for (size_t i = 0; i < blocks; i++) {
+        uint64_t *from = &words[i * DIRTY_BLOCK_WORDS];
+        __m128i *out = (__m128i *)(void *)(to + i * BLOCK_BYTES);
+        if (!touched[i]) {
+            for (unsigned j = 0; j < 4; j++) {
+                _mm_storeu_si128(out + j, _mm_setzero_si128());
+            }
+            continue;
         }
+        memcpy(out, from, BLOCK_BYTES);
+        memset(from, 0, BLOCK_BYTES);
+        touched[i] = 0;
     }
 }
 
-/* Twice as fast, where the processor has it. */
-__attribute__((target("avx2"))) static void take_blocks_avx2(uint64_t *words, unsigned char *to, size_t count)
+/* Faster, where the processor has it. */
+__attribute__((target("avx2"))) static void take_blocks_avx2(uint64_t *words, unsigned char *touched,
+                                                             unsigned char *to, size_t blocks)
 {
     const __m256i zero = _mm256_setzero_si256();
-    for (size_t i = 0; i < count; i += BLOCK_WORDS) {
-        __m256i *from = (__m256i *)(void *)&words[i], *out = (__m256i *)(void *)(to + i * sizeof(uint64_t));
-        __m256i a = _mm256_loadu_si256(from), b = _mm256_loadu_si256(from + 1), any = _mm256_or_si256(a, b);
+    for (size_t i = 0; i < blocks; i++) {
+        __m256i *from = (__m256i *)(void *)&words[i * DIRTY_BLOCK_WORDS];
+        __m256i *out = (__m256i *)(void *)(to + i * BLOCK_BYTES);
+        if (!touched[i]) {
+            _mm256_storeu_si256(out, zero);
+            _mm256_storeu_si256(out + 1, zero);
+            continue;
+        }
+        __builtin_prefetch(from + 2 * BLOCKS_AHEAD, 1); /* may be past the end: it is a hint */
+        __builtin_prefetch(out + 2 * BLOCKS_AHEAD, 1);
+        __m256i a = _mm256_loadu_si256(from), b = _mm256_loadu_si256(from + 1);
         _mm256_storeu_si256(out, a);
         _mm256_storeu_si256(out + 1, b);
-        if (!_mm256_testz_si256(any, any)) {
-            _mm256_storeu_si256(from, zero);
-            _mm256_storeu_si256(from + 1, zero);
-        }
+        _mm256_storeu_si256(from, zero);
+        _mm256_storeu_si256(from + 1, zero);
+        touched[i] = 0;
     }
 }
 
-void dirty_take_words(uint64_t *words, unsigned char *to, size_t count, bool avx2)
+void dirty_take_words(uint64_t *words, unsigned char *touched, unsigned char *to, size_t count, bool avx2)
 {
-    size_t whole = count / BLOCK_WORDS * BLOCK_WORDS, rest = (count - whole) * sizeof(uint64_t);
+    size_t blocks = count / DIRTY_BLOCK_WORDS, whole = blocks * DIRTY_BLOCK_WORDS;
+    size_t rest = (count - whole) * sizeof(uint64_t);
     if (avx2) {
-        take_blocks_avx2(words, to, whole);
+        take_blocks_avx2(words, touched, to, blocks);
     } else {
-        take_blocks(words, to, whole);
+        take_blocks(words, touched, to, blocks);
     }
-    memcpy(to + whole * sizeof(uint64_t), &words[whole], rest);
-    memset(&words[whole], 0, rest);
+    if (rest > 0) {
+        memcpy(to + whole * sizeof(uint64_t), &words[whole], rest);
+        memset(&words[whole], 0, rest);
+        touched[blocks] = 0;
+    }
 }
 
-static void take_words(uint64_t *words, unsigned char *to, size_t count)
+static void take_words(const struct dirty_bitmap *bitmap, uint64_t *words, unsigned char *to)
 {
-    dirty_take_words(words, to, count, __builtin_cpu_supports("avx2") != 0);
+    dirty_take_words(words, dirty_touched(bitmap, words), to, bitmap->count, __builtin_cpu_supports("avx2") != 0);
 }
 
 static uint64_t word_at(const unsigned char *words, size_t i)
@@ -124,9 +140,17 @@ static uint64_t word_at(const unsigned char *words, size_t i)
 /* As it is, while it is being marked. */
 static void copy_words(const struct dirty_bitmap *bitmap, unsigned char *to)
 {
-    for (size_t i = 0; i < bitmap->count; i++) {
-        uint64_t word = __atomic_load_n(&bitmap->words[i], __ATOMIC_RELAXED);
-        memcpy(to + i * sizeof word, &word, sizeof word);
+    const unsigned char *touched = dirty_touched(bitmap, bitmap->words);
+    for (size_t block = 0; block < bitmap->blocks; block++) {
+        size_t first = block * DIRTY_BLOCK_WORDS, rest = bitmap->count - first;
+        uint64_t words[DIRTY_BLOCK_WORDS] = {0};
+        if (__atomic_load_n(&touched[block], __ATOMIC_RELAXED)) {
+            for (unsigned i = 0; i < DIRTY_BLOCK_WORDS; i++) {
+                words[i] = __atomic_load_n(&bitmap->words[first + i], __ATOMIC_RELAXED);
+            }
+        }
+        memcpy(to + first * sizeof words[0], words,
+               (rest < DIRTY_BLOCK_WORDS ? rest : DIRTY_BLOCK_WORDS) * sizeof words[0]);
     }
 }
 
@@ -212,9 +236,37 @@ static bool protect_words(struct hv_vm *vm, const struct hv_slot *slot, const un
     return flush;
 }
 
+static bool protect_all(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last)
+{
+    return vm->mmu->log_protect_all && vm->mmu->log_protect_all(vm, slot, first, last);
+}
+
+/* A scheme that has nothing to protect, or protects all at once before anybody knows what was marked. */
+static bool protects_at_once(struct hv_vm *vm, const struct hv_slot *slot)
+{
+    return !vm->mmu->log_protect || protect_all(vm, slot, 1, 0);
+}
+
 /*
- * Get and clear. Marks go to the other bitmap from now on; after the wait the first one is ours alone. A scheme
- * that has nothing to protect needs the vCPUs to forget what they may write, and that comes with the same wait.
+ * Marks go to the other bitmap from now on. After a rendezvous the one that is returned is ours alone; it is the
+ * spare, and must become all zero. Where protection comes at once the pages are protected, and a flush is due.
+ */
+static uint64_t *change_bitmaps(struct hv_vm *vm, const struct hv_slot *slot)
+{
+    struct dirty_bitmap *bitmap = slot->dirty;
+    uint64_t *words = bitmap->words;
+    pthread_mutex_lock(&vm->mmu_lock);        /* who zaps marks as well, and is no vCPU */
+    atomic_store(&bitmap->is_touched, false); /* before: who marks the other one says so again */
+    __atomic_store_n(&bitmap->words, bitmap->spare, __ATOMIC_SEQ_CST);
+    (void)protect_all(vm, slot, slot->base_gfn, hv_slot_last_gfn(slot));
+    pthread_mutex_unlock(&vm->mmu_lock);
+    bitmap->spare = words;
+    return words;
+}
+
+/*
+ * Get and clear. Where protection comes at once, or there is none, the vCPUs must forget what they may write, and
+ * that comes with the same rendezvous.
  */
 static void get_and_clear(struct hv_vm *vm, const struct hv_slot *slot, unsigned char *to)
 {
@@ -223,19 +275,14 @@ static void get_and_clear(struct hv_vm *vm, const struct hv_slot *slot, unsigned
         memset(to, 0, bitmap->count * sizeof(uint64_t));
         return;
     }
-    uint64_t *words = bitmap->words;
-    pthread_mutex_lock(&vm->mmu_lock);        /* who zaps marks as well, and is no vCPU */
-    atomic_store(&bitmap->is_touched, false); /* before: who marks the other one says so again */
-    __atomic_store_n(&bitmap->words, bitmap->spare, __ATOMIC_RELEASE);
-    pthread_mutex_unlock(&vm->mmu_lock);
-    bitmap->spare = words;
-    if (!vm->mmu->log_protect) {
+    uint64_t *words = change_bitmaps(vm, slot);
+    if (protects_at_once(vm, slot)) {
         hv_flush_all(vm);
-        take_words(words, to, bitmap->count);
+        take_words(bitmap, words, to);
         return;
     }
     (void)rendezvous_wait(&vm->inside);
-    take_words(words, to, bitmap->count);
+    take_words(bitmap, words, to);
     if (protect_words(vm, slot, to, bitmap->count)) {
         hv_flush_all(vm);
     }
@@ -271,10 +318,56 @@ int hv_get_dirty_log(struct hv_vm *vm, const struct kvm_dirty_log *log)
     return rc;
 }
 
+/*
+ * Whether what is to be cleared is most of what is marked in the range: then all of the range is protected at
+ * once, and a write to what stays marked is one fault that it would not be else. A guess, from some of what was
+ * touched.
+ */
+static bool is_most(const struct hv_slot *slot, const struct kvm_clear_dirty_log *log)
+{
+    const unsigned char *touched = dirty_touched(slot->dirty, slot->dirty->words);
+    size_t at = (size_t)(log->first_page / 64), count = words_of(log->num_pages), cleared = 0, left = 0, looks = 0;
+    for (size_t i = 0; i < count && looks < LOOKS_MAX; i++) {
+        if (!__atomic_load_n(&touched[(at + i) / DIRTY_BLOCK_WORDS], __ATOMIC_RELAXED)) {
+            i |= DIRTY_BLOCK_WORDS - 1; /* or one word more */
+            continue;
+        }
+        uint64_t marked = __atomic_load_n(&slot->dirty->words[at + i], __ATOMIC_RELAXED);
+        uint64_t mask = word_at(log->dirty_bitmap, i);
+        cleared += (size_t)__builtin_popcountll(marked & mask);
+        left += (size_t)__builtin_popcountll(marked & ~mask);
+        looks += marked != 0;
+    }
+    return left <= cleared / 8;
+}
+
+/* The whole log, of which most is cleared: as a harvest does it, and what is to stay is marked again. */
+static void clear_all(struct hv_vm *vm, const struct hv_slot *slot, const unsigned char *mask)
+{
+    struct dirty_bitmap *bitmap = slot->dirty;
+    uint64_t *words = change_bitmaps(vm, slot);
+    unsigned char *touched = dirty_touched(bitmap, words);
+    hv_flush_all(vm);
+    for (size_t block = 0; block < bitmap->blocks; block++) {
+        if (!touched[block]) {
+            continue;
+        }
+        size_t first = block * DIRTY_BLOCK_WORDS, end = first + DIRTY_BLOCK_WORDS;
+        for (size_t i = first; i < end && i < bitmap->count; i++) {
+            uint64_t rest = words[i] & ~word_at(mask, i);
+            if (rest != 0) {
+                (void)dirty_bitmap_mark_mask(bitmap, i, rest);
+            }
+        }
+        memset(&words[first], 0, BLOCK_BYTES);
+        touched[block] = 0;
+    }
+}
+
 /* The bits that are set in both are cleared, and their pages noticed again. */
 static bool clear_words(struct hv_vm *vm, const struct hv_slot *slot, const struct kvm_clear_dirty_log *log)
 {
-    bool flush = false;
+    bool flush = false, at_once = protect_all(vm, slot, 1, 0) && is_most(slot, log);
     size_t at = (size_t)(log->first_page / 64), count = words_of(log->num_pages);
     pthread_mutex_lock(&vm->mmu_lock);
     for (size_t i = 0; i < count; i++) {
@@ -282,13 +375,17 @@ static bool clear_words(struct hv_vm *vm, const struct hv_slot *slot, const stru
         if (mask == 0) {
             continue;
         }
-        mask &= __atomic_fetch_and(&slot->dirty->words[at + i], ~mask, __ATOMIC_RELAXED);
+        mask &= __atomic_fetch_and(&slot->dirty->words[at + i], ~mask, __ATOMIC_SEQ_CST);
         if (mask != 0) {
-            if (vm->mmu->log_protect) {
+            if (vm->mmu->log_protect && !at_once) {
                 (void)vm->mmu->log_protect(vm, slot, slot->base_gfn + (at + i) * 64, mask);
             }
             flush = true;
         }
+    }
+    if (at_once && flush) {
+        uint64_t first = slot->base_gfn + log->first_page;
+        (void)protect_all(vm, slot, first, first + log->num_pages - 1);
     }
     pthread_mutex_unlock(&vm->mmu_lock);
     return flush;
@@ -318,7 +415,12 @@ static int clear_dirty_log_locked(struct hv_vm *vm, const struct kvm_clear_dirty
         return -EFAULT;
     }
     sync_slot(vm, slot);
-    if (clear_words(vm, slot, log)) {
+    bool is_whole = log->first_page == 0 && log->num_pages == slot->npages;
+    if (is_whole && protects_at_once(vm, slot) && is_most(slot, log)) {
+        if (atomic_load(&slot->dirty->is_touched)) {
+            clear_all(vm, slot, log->dirty_bitmap);
+        }
+    } else if (clear_words(vm, slot, log)) {
         hv_flush_all(vm);
     }
     return 0;

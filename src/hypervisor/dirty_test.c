@@ -156,6 +156,7 @@ static void taking_words(void **state)
 {
     (void)state;
     uint64_t words[80], was[80];
+    unsigned char touched[10];
     unsigned char to[80 * 8 + 16];
     for (unsigned n = 0; n < 4000; n++) {
         size_t count = random_below(77), at = random_below(8);
@@ -164,15 +165,22 @@ static void taking_words(void **state)
             continue;
         }
         for (unsigned i = 0; i < 80; i++) {
-            words[i] = was[i] = random_below(3) ? 0 : UINT64_C(1) << random_below(64);
+            words[i] = was[i] = random_below(40) ? 0 : UINT64_C(1) << random_below(64);
+        }
+        memset(touched, 0, sizeof touched);
+        for (unsigned i = 0; i < 80; i++) {
+            touched[i / 8] |= was[i] != 0 || random_below(64) == 0; /* also what has no mark any more */
         }
         memset(to, 0x77, sizeof to);
-        dirty_take_words(words, to + at, count, avx2);
+        dirty_take_words(words, touched, to + at, count, avx2);
         assert_memory_equal(to + at, was, count * 8);
         assert_true(at == 0 || to[at - 1] == 0x77);
         assert_int_equal(to[at + count * 8], 0x77);
         for (unsigned i = 0; i < 80; i++) {
             assert_true(words[i] == (i < count ? 0 : was[i]));
+        }
+        for (unsigned i = 0; i < (count + 7) / 8; i++) {
+            assert_int_equal(touched[i], 0);
         }
     }
 }

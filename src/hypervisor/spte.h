@@ -13,7 +13,7 @@
  *   none     0
  *   frozen   SPTE_FROZEN: the table that it is in is unlinked; who wants to write it starts again at the root
  *   MMIO     there is no slot, as far as the generation of slots that it carries is concerned
- *   table    SPTE_PRESENT, all rights
+ *   table    SPTE_PRESENT, all rights; without W it is shut (tdp_shut.h)
  *   leaf     SPTE_PRESENT; it may be access-tracked: then no right is set, and R and X are saved
  *
  * Why a leaf is read-only: H is host-writable, M is MMU-writable, W is the hardware's right.
@@ -201,7 +201,7 @@ static inline bool spte_check(const struct pt_format *f, uint64_t e, unsigned le
         return false;
     }
     if (!pt_is_leaf(f, e, level)) {
-        return (e & f->table_bits) == f->table_bits && !(e & (SPTE_AD_MASK | SPTE_SAVED));
+        return ((e | f->writable) & f->table_bits) == f->table_bits && !(e & (SPTE_AD_MASK | SPTE_SAVED));
     }
     /* The truth table above, by H, M and W. */
     static const bool legal[8] = {[0] = true, [4] = true, [6] = true, [7] = true};

@@ -25,6 +25,7 @@ int tdp_vm_init(struct hv_vm *vm, const struct pt_format *format)
     void *page = hva_pointer(mv_hva(align_down(hva_of(tdp).raw, GUEST_PAGE_SIZE)));
     tdp->can_populate = o->populate && os_populate(page, GUEST_PAGE_SIZE, OS_POPULATE_READ) == 0;
     tdp_pool_init(&tdp->pool);
+    pthread_mutex_init(&tdp->shut_lock, NULL);
     vm->mmu_state = tdp;
     return 0;
 }
@@ -33,6 +34,7 @@ void tdp_vm_finish(struct hv_vm *vm)
 {
     struct tdp *tdp = tdp_of(vm);
     tdp_pool_finish(&tdp->pool);
+    pthread_mutex_destroy(&tdp->shut_lock);
     free(tdp);
     vm->mmu_state = NULL;
 }

@@ -13,7 +13,7 @@
  * A leaf never changes its address: between two addresses there is a zap, and a flush.
  *
  * The code that knows the format is static inline over `const struct pt_format *` (tdp_fault.h, tdp_zap.h,
- * tdp_log.h, tdp_age.h), and instantiated by tdp_ept.c and tdp_npt.c.
+ * tdp_log.h, tdp_shut.h, tdp_age.h), and instantiated by tdp_ept.c and tdp_npt.c.
  */
 #ifndef HYPERVISOR_TDP_H
 #define HYPERVISOR_TDP_H
@@ -46,8 +46,10 @@ struct tdp {
     pt_word_t *roots[HV_ADDRESS_SPACES]; /* NULL: none yet. Atomic; taken away under `mmu_lock` */
     _Alignas(64) struct tdp_pool pool;
     atomic_uint mmio_tables;
-    pt_word_t *unlinked;  /* `mmu_lock` */
-    uint64_t next_nx_gfn; /* `mmu_lock`; where the recovery of large pages goes on */
+    pthread_mutex_t shut_lock; /* leaf: see tdp_shut.h */
+    atomic_bool any_shut;      /* there may be entries that are shut */
+    pt_word_t *unlinked;       /* `mmu_lock` */
+    uint64_t next_nx_gfn;      /* `mmu_lock`; where the recovery of large pages goes on */
 };
 
 struct tdp_vcpu {
@@ -89,11 +91,14 @@ static inline bool tdp_is_slot_writable(const struct hv_slot *slot)
 TDP_INLINE bool tdp_cas(const struct pt_format *f, pt_word_t *word, unsigned level, uint64_t *seen, uint64_t to)
 {
     assert(spte_check(f, to, level));
-    (void)f, (void)level;
+    (void)level;
     if (!pt_cas(word, seen, to)) {
         return false;
     }
     TDP_OBSERVE(word, *seen, to);
+    if (spte_is_present(to) && (to & ~*seen & f->writable)) {
+        tdp_note_writable(word);
+    }
     return true;
 }
 

@@ -20,7 +20,7 @@
 
 #include "base/os_populate.h"
 #include "hypervisor/notifier.h"
-#include "hypervisor/tdp.h"
+#include "hypervisor/tdp_shut.h"
 #include "paging/ept.h"
 
 struct tdp_fault {
@@ -209,6 +209,7 @@ TDP_INLINE void tdp_split_fill(const struct pt_format *f, const struct tdp *tdp,
     for (unsigned i = 0; i < PT_ENTRIES; i++) {
         pt_init(&table[i], tdp_split_child(f, tdp, entry, level, i) & ~lose);
     }
+    tdp_note_all_writable(table);
 }
 
 static inline void tdp_split_undo(pt_word_t *table)
@@ -470,6 +471,9 @@ TDP_INLINE enum hv_answer tdp_handle(const struct pt_format *f, struct hv_vcpu *
         if (end != TDP_GO_ON) {
             return end == TDP_EMULATE ? HV_EMULATE : HV_RETRY;
         }
+    }
+    if (fault.kind == MV_ACCESS_WRITE && atomic_load_explicit(&tdp->any_shut, memory_order_relaxed)) {
+        tdp_open_way(f, vcpu, fault.gfn);
     }
     /* With A and D a leaf that is not present is none; a new page does not look twice. */
     if (!fault.is_reserved && (fault.is_present || tdp->ad == SPTE_AD_DISABLED)) {

@@ -43,6 +43,11 @@
     {                                                                                                             \
         return tdp_log_protect(&(format), vm, slot, first_gfn, mask);                                             \
     }                                                                                                             \
+    static bool instance_log_protect_all(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first,            \
+                                         uint64_t last)                                                           \
+    {                                                                                                             \
+        return tdp_log_protect_all(&(format), vm, slot, first, last);                                             \
+    }                                                                                                             \
     static bool instance_age(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last,         \
                              bool test_only)                                                                      \
     {                                                                                                             \
@@ -76,6 +81,7 @@
         .log_stop = instance_log_stop,                                                                            \
         .log_harvest = instance_log_harvest,                                                                      \
         .log_protect = instance_log_protect,                                                                      \
+        .log_protect_all = instance_log_protect_all,                                                              \
         .age = instance_age,                                                                                      \
         .write_protect = instance_write_protect,                                                                  \
         .recover = instance_recover,                                                                              \

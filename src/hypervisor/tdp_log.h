@@ -158,6 +158,19 @@ TDP_INLINE bool tdp_log_protect(const struct pt_format *f, struct hv_vm *vm, con
     return flush;
 }
 
+/* All pages from first to last at once; false: D must be taken from each page that was marked. */
+TDP_INLINE bool tdp_log_protect_all(const struct pt_format *f, struct hv_vm *vm, const struct hv_slot *slot,
+                                    uint64_t first, uint64_t last)
+{
+    if (tdp_of(vm)->logs_by_dirty_bit) {
+        return false;
+    }
+    if (first <= last) {
+        tdp_shut_range(f, vm, slot->space, first, last);
+    }
+    return true;
+}
+
 /* What the D bits of a table of pages say; they stay: who clears the log's bits takes them. @return marks made */
 TDP_INLINE uint64_t tdp_harvest_table(const struct pt_format *f, const struct hv_slot *slot,
                                       const pt_word_t *table, uint64_t first, uint64_t last)

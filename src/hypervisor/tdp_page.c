@@ -9,19 +9,20 @@
 #define PAGE ((uint64_t)PT_ENTRIES * sizeof(pt_word_t))
 #define CHUNKS_MAX (1u << 24) /* 32 TiB: in practice the host says no before */
 
-/* Mapped memory; the first page is descriptions, and the first of these, which describes none, links the chunks.
+/* Mapped memory; the first pages are descriptions, and the first of these, which describes none, links the chunks.
  */
 struct tdp_chunk {
     struct tdp_chunk *next;
 };
 
 static_assert(PAGE == 4096, "a table is a page");
-static_assert((TDP_CHUNK_TABLES + 1) * PAGE == TDP_CHUNK_SIZE, "tables and descriptions fill a chunk");
-static_assert((TDP_CHUNK_TABLES + 1) * sizeof(uint64_t) == PAGE, "descriptions fill a page");
+static_assert(TDP_CHUNK_PAGES * PAGE == TDP_CHUNK_SIZE, "tables and descriptions fill a chunk");
+static_assert(TDP_CHUNK_PAGES * sizeof(struct tdp_about) == TDP_CHUNK_FIRST * PAGE, "descriptions fill pages");
+static_assert(PAGE / 64 == 64, "a word has a bit for each line of a table");
 
 void tdp_pool_init(struct tdp_pool *pool)
 {
-    *pool = (struct tdp_pool){.chunks_max = CHUNKS_MAX, .next_in_chunk = TDP_CHUNK_TABLES + 1};
+    *pool = (struct tdp_pool){.chunks_max = CHUNKS_MAX, .next_in_chunk = TDP_CHUNK_PAGES};
     pthread_mutex_init(&pool->lock, NULL);
 }
 
@@ -64,7 +65,7 @@ static pt_word_t *take_locked(struct tdp_pool *pool)
     if (table) {
         return table;
     }
-    if (pool->next_in_chunk > TDP_CHUNK_TABLES) {
+    if (pool->next_in_chunk == TDP_CHUNK_PAGES) {
         struct tdp_chunk *chunk = pool->chunk_count < pool->chunks_max ? map_chunk() : NULL;
         if (!chunk) {
             return NULL;
@@ -72,7 +73,7 @@ static pt_word_t *take_locked(struct tdp_pool *pool)
         chunk->next = pool->chunks;
         pool->chunks = chunk;
         pool->chunk_count++;
-        pool->next_in_chunk = 1;
+        pool->next_in_chunk = TDP_CHUNK_FIRST;
     }
     return (pt_word_t *)(void *)((char *)pool->chunks + PAGE * pool->next_in_chunk++);
 }
@@ -134,7 +135,7 @@ uint64_t tdp_pool_bytes(const struct tdp_pool *pool)
 {
     struct tdp_pool *locked = (struct tdp_pool *)(uintptr_t)pool;
     pthread_mutex_lock(&locked->lock);
-    uint64_t untouched = pool->chunk_count > 0 ? PAGE * (TDP_CHUNK_TABLES + 1 - pool->next_in_chunk) : 0;
+    uint64_t untouched = pool->chunk_count > 0 ? PAGE * (TDP_CHUNK_PAGES - pool->next_in_chunk) : 0;
     uint64_t bytes = pool->chunk_count * TDP_CHUNK_SIZE - untouched - pool->given_count * PAGE;
     pthread_mutex_unlock(&locked->lock);
     return bytes;

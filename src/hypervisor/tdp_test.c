@@ -565,7 +565,7 @@ static void test_no_memory(void **state)
     tdp_cache_drain(pool, &tdp_vcpu_of(rig.vcpu)->cache);
     unsigned next = pool->next_in_chunk;
     pt_word_t *list = pool->free;
-    pool->next_in_chunk = TDP_CHUNK_TABLES + 1, pool->chunks_max = pool->chunk_count, pool->free = NULL;
+    pool->next_in_chunk = TDP_CHUNK_PAGES, pool->chunks_max = pool->chunk_count, pool->free = NULL;
     assert_int_equal(touch(&rig, GIB_PAGES, MV_ACCESS_READ).answer, HV_ERROR);
     assert_int_equal(rig.vcpu->error, -ENOMEM);
     check_tables(&rig);

@@ -23,10 +23,16 @@ static inline uint64_t pt_load(const pt_word_t *word)
     return __atomic_load_n(&word->shared, __ATOMIC_ACQUIRE);
 }
 
+/* In the one order of all compare-and-swaps of pt_cas and other sequentially consistent operations. */
+static inline uint64_t pt_load_in_order(const pt_word_t *word)
+{
+    return __atomic_load_n(&word->shared, __ATOMIC_SEQ_CST);
+}
+
 /* False when the word was not `*expected`, which then holds what it was. */
 static inline bool pt_cas(pt_word_t *word, uint64_t *expected, uint64_t desired)
 {
-    return __atomic_compare_exchange_n(&word->shared, expected, desired, false, __ATOMIC_ACQ_REL,
+    return __atomic_compare_exchange_n(&word->shared, expected, desired, false, __ATOMIC_SEQ_CST,
                                        __ATOMIC_ACQUIRE);
 }
 
