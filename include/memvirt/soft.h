@@ -16,8 +16,8 @@
  * off is a cache that counts nothing
  * - walk-caches=on (default with tlb=off), off (else): paging-structure caches
  * - nested-tlb=on, off (default): a cache of the second dimension
- * - log-by=write-protection, dirty-bit, pml: how writes to logged pages are noticed; dirty-bit where there are
- * such, but write-protection with dirty rings, with which dirty-bit does not go
+ * - log-by=write-protection (default), dirty-bit, pml: how writes to logged pages are noticed. A harvest reads all
+ * tables with dirty-bit, which does not go with dirty rings, and takes D from each dirty page with pml
  * - access-dirty=on (default), off: A and D bits in the hypervisor's tables
  * - eager-split=on, off (default): split large pages when logging begins
  * - nx-huge-pages=on, off (default): large pages are not executable

@@ -15,7 +15,6 @@
 struct soft_options {
     struct hv_options hv;
     struct hw_options hw;
-    bool has_said_log_by;      /* else what rings can do, if there are rings */
     bool has_said_walk_caches; /* else they follow tlb */
     bool watch_host;
 };

@@ -153,7 +153,6 @@ static bool set_log_by(struct soft_options *o, struct word w)
     static const char *const words[] = {"write-protection", "dirty-bit", "pml", NULL};
     int i = word_among(w, words);
     o->hv.log_by = (enum hv_log_by)i;
-    o->has_said_log_by = true;
     return i >= 0;
 }
 
@@ -277,7 +276,7 @@ static void set_defaults(struct soft_options *o)
                .tdp_levels = 4,
                .level_max = 3,
                .address_bits = 48,
-               .log_by = HV_LOG_BY_DIRTY_BIT,
+               .log_by = HV_LOG_BY_WRITE_PROTECTION, /* as KVM without PML: a harvest reads no tables */
                .access_dirty = true},
         .hw = {.dimension = HW_EPT,
                .cpu = {.address_bits = 48, .has_1g_pages = true, .has_pse36 = true},

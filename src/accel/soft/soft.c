@@ -46,16 +46,12 @@ static int set_logging(struct hv_vm *hv, const struct accel_vm_options *options)
 }
 
 /* A ring wants to know which vCPU it was that wrote, and a D bit does not tell. */
-static int check_rings(struct soft_options *o, const struct accel_vm_options *options, struct mv_error *err)
+static int check_rings(const struct soft_options *o, const struct accel_vm_options *options, struct mv_error *err)
 {
-    if (options->dirty_ring_entries == 0 || o->hv.log_by != HV_LOG_BY_DIRTY_BIT) {
-        return 0;
-    }
-    if (o->has_said_log_by) {
+    if (options->dirty_ring_entries > 0 && o->hv.log_by == HV_LOG_BY_DIRTY_BIT) {
         return error_set(err, -EINVAL, "bad-property", "soft",
                          "accelerator soft: log-by=dirty-bit does not go with dirty rings");
     }
-    o->hv.log_by = HV_LOG_BY_WRITE_PROTECTION;
     return 0;
 }
 
