@@ -324,6 +324,25 @@ static void the_log_is_told(void **state)
     rig_close(&rig);
 }
 
+/* Ring 0 goes no way of the hardware's. */
+static void who_is_emulated_has_no_exit(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, "soft,mmu=shadow,emulate-supervisor=on");
+    map_low(&rig);
+    set_mode(&rig, &(struct mode){0});
+    struct mv_chain chain = ask(&rig, 0x1000, MV_ACCESS_READ, MV_WHO_SUPERVISOR);
+    assert_int_equal(chain.shadow.answer, MV_SHADOW_NO_EXIT);
+    assert_null(chain.shadow.exit);
+    mv_chain_release(&chain);
+    chain = ask(&rig, 0x1000, MV_ACCESS_READ, MV_WHO_USER);
+    assert_int_equal(chain.shadow.answer, MV_SHADOW_FIX);
+    assert_string_equal(chain.shadow.exit, "page_fault");
+    mv_chain_release(&chain);
+    rig_close(&rig);
+}
+
 /* Directories of 4-byte entries, with glue above; a large page that we map in parts. */
 static void roles_are_named(void **state)
 {
@@ -505,6 +524,7 @@ int main(void)
         cmocka_unit_test(shadow_marks_mmio_too),
         cmocka_unit_test(slots_end_what_was_known),
         cmocka_unit_test(the_log_is_told),
+        cmocka_unit_test(who_is_emulated_has_no_exit),
         cmocka_unit_test(roles_are_named),
         cmocka_unit_test(a_chain_is_printed),
         cmocka_unit_test(a_shadow_is_printed),

@@ -3,6 +3,10 @@
  * What the TLBs, paging-structure caches and the nested TLB keep, against the model of what they may keep
  * (tests/model/stale_model.h): tables change between accesses, sometimes the instruction follows that the
  * architecture asks for, sometimes not. A stale answer is legal only where the manual allows it.
+ *
+ * Shadow tables are to the hardware the tables of one dimension, whose addresses are the host's: so the model is
+ * told that guest-physical memory begins at MEMORY, and that CR3 has the shadow's root. Here the tables are
+ * changed as a hypervisor does; what it makes of a guest's changes is conform/shadow_stale.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,6 +23,7 @@
 #include <cmocka.h>
 
 #include "hardware/mmu.h"
+#include "paging/shadow.h"
 #include "tests/model/stale_model.h"
 #include "tests/model/walk_random.h"
 
@@ -56,9 +61,22 @@ static unsigned below(unsigned n)
     return (unsigned)((walk_random_bits(&state) >> 20) % n);
 }
 
+static enum hw_dimension dimension;
+
 static bool is_ept(void)
 {
     return world.nested.kind == MODEL_EPT;
+}
+
+static bool is_shadow(void)
+{
+    return dimension == HW_SHADOW;
+}
+
+/* Where the tables of the first dimension begin, to who walks them. */
+static uint64_t base(void)
+{
+    return is_shadow() ? MEMORY : 0;
 }
 
 static void *bus(void *opaque, gpa_t gpa, enum mv_access kind, unsigned *ret_shift)
@@ -71,10 +89,10 @@ static void *bus(void *opaque, gpa_t gpa, enum mv_access kind, unsigned *ret_shi
 
 /* --- Tables ----------------------------------------------------------------------------------------- */
 
-static void put(enum model_dimension dimension, uint64_t address, uint64_t entry)
+static void put(enum model_dimension of, uint64_t address, uint64_t entry)
 {
-    memcpy(dimension == MODEL_GUEST ? memory + address : (uint8_t *)(uintptr_t)address, &entry, 8);
-    stale_write(&history, dimension, address, 8, entry);
+    memcpy(of == MODEL_GUEST ? memory + (address - base()) : (uint8_t *)(uintptr_t)address, &entry, 8);
+    stale_write(&history, of, address, 8, entry);
 }
 
 /* Bits that the walkers set: the history has to know. */
@@ -84,7 +102,7 @@ static void report_bits(void)
         if (memcmp(memory + at, tables_before + at, 8) != 0) {
             uint64_t entry;
             memcpy(&entry, memory + at, 8);
-            stale_write(&history, MODEL_GUEST, at, 8, entry);
+            stale_write(&history, MODEL_GUEST, base() + at, 8, entry);
         }
     }
     for (uint64_t at = 0; is_ept() && at < NESTED_BYTES; at += 8) {
@@ -127,7 +145,8 @@ static void change_entry(void)
     }
     entry &= ~(below(6) == 0 ? UINT64_C(2) : 0);
     entry &= ~(below(10) == 0 ? P : 0);
-    put(MODEL_GUEST, table + 8 * (gva >> (12 + 9 * (level - 1)) & 511), entry);
+    entry += entry & P ? base() : 0; /* all of these are addresses */
+    put(MODEL_GUEST, base() + table + 8 * (gva >> (12 + 9 * (level - 1)) & 511), entry);
 }
 
 /* Guest tables stay where they are, with all bits set; data moves and loses rights. */
@@ -172,13 +191,21 @@ static void make_nested(void)
 
 /* --- What happens ----------------------------------------------------------------------------------- */
 
+/* What the hypervisor has for the hardware to walk. */
+static const pt_word_t *root_of(unsigned pcid)
+{
+    uint64_t root = is_ept() ? NESTED : is_shadow() ? MEMORY + UINT64_C(0x1000) * pcid : 0;
+    return (const pt_word_t *)(uintptr_t)root;
+}
+
 static void do_cr3(unsigned pcid, bool keep)
 {
-    context.cr3 = UINT64_C(0x1000) * pcid | pcid;
+    regs.cr3 = UINT64_C(0x1000) * pcid | pcid;
+    context.cr3 = base() + regs.cr3;
     context.pcid = pcid;
-    regs.cr3 = context.cr3;
     stale_cr3(&cpu, context.cr3, pcid, keep, NULL);
-    hw_mmu_load_cr3(mmu, context.cr3 | (keep ? UINT64_C(1) << 63 : 0), keep);
+    hw_mmu_load_cr3(mmu, regs.cr3 | (keep ? UINT64_C(1) << 63 : 0), keep);
+    hw_mmu_set_root(mmu, root_of(pcid), (uint16_t)context.vpid);
 }
 
 static void do_cr4(uint64_t bit, bool is_current_only)
@@ -214,22 +241,38 @@ static void do_switch(void)
 {
     context.vpid = 1 + below(VPIDS);
     stale_switch(&cpu, &context);
-    hw_mmu_set_root(mmu, is_ept() ? (const pt_word_t *)(uintptr_t)NESTED : NULL, (uint16_t)context.vpid);
+    hw_mmu_set_root(mmu, root_of(context.pcid), (uint16_t)context.vpid);
 }
 
 static void fill_seen(const struct hw_result *h, struct model_result *ret)
 {
     *ret = (struct model_result){.outcome = MODEL_OK};
     if (h->end == HW_DONE) {
-        ret->hpa = is_ept() ? (uint64_t)(uintptr_t)h->host : h->gpa.raw;
+        ret->hpa = is_ept() || is_shadow() ? (uint64_t)(uintptr_t)h->host : h->gpa.raw;
     } else if (h->end == HW_FAULT) {
         ret->outcome = h->fault.vector == 14 ? MODEL_PAGE_FAULT : MODEL_GP;
         ret->error_code = h->fault.error_code;
+    } else if (h->exit.reason == PT_EXIT_PAGE_FAULT) {
+        ret->outcome = MODEL_PAGE_FAULT;
+        ret->error_code = (uint32_t)h->exit.code;
     } else {
         ret->outcome = h->exit.reason == PT_EXIT_EPT_VIOLATION ? MODEL_EPT_VIOLATION : MODEL_EPT_MISCONFIG;
         ret->qualification = h->exit.code;
         ret->faulting_gpa = h->exit.gpa.raw;
     }
+}
+
+/* A copy of the tables, at the address that they have to who walks them. */
+static struct model_memory copy_inner;
+
+static bool copy_read(void *opaque, uint64_t address, unsigned size, uint64_t *ret_value)
+{
+    return address >= base() && copy_inner.read(opaque, address - base(), size, ret_value);
+}
+
+static enum model_cas copy_cas(void *opaque, uint64_t address, unsigned size, uint64_t old, uint64_t new)
+{
+    return copy_inner.cas(opaque, address - base(), size, old, new);
 }
 
 /* That the model sees other tables than these: the answer was of a cache. */
@@ -242,7 +285,8 @@ static bool is_stale(const struct model_access *access, const struct model_resul
     }
     memcpy(copy.bytes, memory, sizeof copy.bytes);
     struct model_world fresh = world;
-    fresh.memory = walk_memory(&copy);
+    copy_inner = walk_memory(&copy);
+    fresh.memory = (struct model_memory){copy_inner.opaque, copy_read, copy_cas};
     fresh.regs.cr3 = context.cr3;
     model_walk(&fresh, access, &now);
     return now.outcome != seen->outcome || now.hpa != seen->hpa;
@@ -278,7 +322,7 @@ static void make_mmu(void)
 {
     const struct hw_tlb_geometry few = {8, 2}, more = {32, 4};
     struct hw_options options = {
-        .dimension = is_ept() ? HW_EPT : HW_NATIVE,
+        .dimension = dimension,
         .cpu = {.address_bits = 52, .has_1g_pages = true},
         .ept = {.address_bits = 52, .large_1g = true, .access_dirty = world.nested.eptp & 0x40},
         .nested_levels = 4,
@@ -295,25 +339,26 @@ static void make_mmu(void)
     };
     assert_int_equal(hw_mmu_create(&options, &mmu), 0);
     hw_mmu_set_bus(mmu, (struct hw_bus){.bytes = bus});
-    hw_mmu_set_root(mmu, is_ept() ? (const pt_word_t *)(uintptr_t)NESTED : NULL, 1);
+    hw_mmu_set_root(mmu, root_of(1), 1);
     regs =
         (struct paging_regs){.cr0 = world.regs.cr0, .cr3 = 0x1001, .cr4 = world.regs.cr4, .efer = world.regs.efer};
     hw_mmu_set_regs(mmu, &regs);
 }
 
-static void begin(bool with_ept)
+static void begin(void)
 {
+    bool with_ept = dimension == HW_EPT;
     memset(memory, 0, TABLES_BYTES);
     world = (struct model_world){
-        .cpu = {.maxphyaddr = 52, .pat = true, .has_1g = true},
+        .cpu = {.maxphyaddr = is_shadow() ? SHADOW_ADDRESS_BITS : 52, .pat = true, .has_1g = true},
         .regs = {.cr0 = MODEL_CR0_PE | MODEL_CR0_PG | MODEL_CR0_WP,
                  .cr3 = 0x1001,
                  .cr4 = MODEL_CR4_PAE | MODEL_CR4_PGE | MODEL_CR4_PCIDE,
-                 .efer = MODEL_EFER_LME | MODEL_EFER_LMA},
+                 .efer = MODEL_EFER_LME | MODEL_EFER_LMA | (is_shadow() ? MODEL_EFER_NXE : 0)},
     };
-    context = (struct stale_context){.vpid = 1, .pcid = 1, .cr3 = 0x1001};
+    context = (struct stale_context){.vpid = 1, .pcid = 1, .cr3 = base() + 0x1001};
     stale_memory_init(&history);
-    stale_load(&history, MODEL_GUEST, 0, memory, TABLES_BYTES);
+    stale_load(&history, MODEL_GUEST, base(), memory, TABLES_BYTES);
     if (with_ept) {
         context.eptp = NESTED | 3 << 3 | 6 | (below(2) ? 0x40 : 0);
         world.nested =
@@ -371,9 +416,11 @@ static void step(void)
     }
 }
 
-static void run(bool with_ept)
+static void run(enum hw_dimension of)
 {
-    begin(with_ept);
+    dimension = of;
+    world = (struct model_world){0};
+    begin();
     for (unsigned i = 0; i < STEPS; i++) {
         step();
     }
@@ -388,15 +435,14 @@ static uint64_t number_of(const char *name, uint64_t otherwise)
     return text && *text ? strtoull(text, NULL, 0) : otherwise;
 }
 
-static void test_only_what_may_be_stale(void **unused)
+static void run_rounds(const enum hw_dimension *dimensions, unsigned count, unsigned rounds)
 {
-    (void)unused;
-    unsigned rounds = number_of("MEMVIRT_TEST_LONG", 0) ? 10000 : 150;
     seed = number_of("MEMVIRT_SEED", (uint64_t)time(NULL));
     print_message("# MEMVIRT_SEED=%" PRIu64 "\n", seed);
     walk_random_seed(&state, seed);
+    legal = unknown = stale_hits = 0;
     for (unsigned i = 0; i < rounds; i++) {
-        run(i % 3 == 2);
+        run(dimensions[i % count]);
     }
     print_message(
         "# %u accesses are as they may be, of which %u at least were stale; %u were too many to decide\n", legal,
@@ -404,10 +450,26 @@ static void test_only_what_may_be_stale(void **unused)
     assert_true(legal > rounds * STEPS / 3 && stale_hits > rounds && unknown < legal / 100);
 }
 
+static void test_only_what_may_be_stale(void **unused)
+{
+    static const enum hw_dimension dimensions[] = {HW_NATIVE, HW_NATIVE, HW_EPT};
+    (void)unused;
+    run_rounds(dimensions, 3, number_of("MEMVIRT_TEST_LONG", 0) ? 10000 : 150);
+}
+
+/* A page fault is an exit here, and delivered to nobody, so it drops nothing. */
+static void test_shadow_tables_too(void **unused)
+{
+    static const enum hw_dimension dimensions[] = {HW_SHADOW};
+    (void)unused;
+    run_rounds(dimensions, 1, number_of("MEMVIRT_TEST_LONG", 0) ? 4000 : 60);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_what_may_be_stale),
+        cmocka_unit_test(test_shadow_tables_too),
     };
     void *at = mmap(memory, MEMORY_BYTES, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);

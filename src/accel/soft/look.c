@@ -176,8 +176,9 @@ void soft_look_shadow(struct accel_vcpu *vcpu, gva_t gva, const struct pt_access
     rendezvous_enter(&vcpu->hv->inside);
     mmu->look(vcpu->hv, gva, *access, &look);
     rendezvous_leave(&vcpu->hv->inside);
+    bool is_emulated = vcpu->vm->options.hv.emulate_supervisor && access->who != PT_USER; /* no hardware walks */
     ret->end = end_of_walk(look.end);
-    ret->answer = answer_of(look.answer);
+    ret->answer = is_emulated ? MV_SHADOW_NO_EXIT : answer_of(look.answer);
     ret->rights = look.rights; /* MV_RIGHT_ are the same bits */
     ret->is_table = look.is_table;
     ret->is_protected = look.protects;
@@ -185,7 +186,7 @@ void soft_look_shadow(struct accel_vcpu *vcpu, gva_t gva, const struct pt_access
         ret->page_size_bytes = UINT64_C(1) << look.shift;
         ret->hva = mv_hva(look.host);
     }
-    if (look.answer != HV_SHADOW_GOES_ON) {
+    if (ret->answer != MV_SHADOW_NO_EXIT) {
         ret->exit = soft_exit_name(PT_EXIT_PAGE_FAULT);
         ret->code = look.code;
     }
