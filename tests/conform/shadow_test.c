@@ -11,6 +11,7 @@
 #define GVA UINT64_C(0x7f0000400000)
 #define RIGHTS (PTE_P | PTE_W | PTE_U)
 #define CR0_WP (UINT64_C(1) << 16)
+#define CR4_PCIDE (UINT64_C(1) << 17)
 #define CR4_SMEP (UINT64_C(1) << 20)
 #define CR4_PKE (UINT64_C(1) << 22)
 #define FAR (9 * UINT64_C(4096)) /* no neighbour, but of the same table */
@@ -662,6 +663,55 @@ static void mmio_ends_with_its_generation(void **state)
     mv_block_put(block);
 }
 
+/* What is taken must go from the TLB for every root that it has translations of, and not for the present one
+ * alone: here a write under another PCID's root would not be noticed. */
+static void a_flush_is_for_all_roots(void **state)
+{
+    (void)state;
+    const uint64_t keep = UINT64_C(1) << 63, first = GUEST_TABLES | 1, second = (GUEST_TABLES + 0x80000) | 2;
+    make("soft,mmu=shadow,tlb=L1=64x4");
+    soft_guest_set(g, 0, CR4_PCIDE, 0);
+    soft_guest_map(g, GVA, GUEST_DATA, RIGHTS | PTE_A | PTE_D, 1);
+    memcpy(g->host + (second & ~UINT64_C(0xfff)), g->host + GUEST_TABLES, 4096);
+    assert_int_equal(mv_dirty_log_start(g->machine, 1, NULL), 0);
+    assert_true(mv_soft_load_cr3(g->vcpu, first));
+    assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+    assert_true(mv_soft_load_cr3(g->vcpu, second | keep));
+    mv_dirty_sync_all(g->machine, false);
+    assert_true(
+        mv_dirty_test_and_clear(g->ram, GUEST_DATA, 4096, MV_DIRTY_MIGRATION)); /* its next write is noticed */
+    assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);                               /* the vCPU sees to its requests */
+    assert_true(mv_soft_load_cr3(g->vcpu, first | keep));
+    assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+    mv_dirty_sync_all(g->machine, false);
+    assert_true(mv_dirty_test_and_clear(g->ram, GUEST_DATA, 4096, MV_DIRTY_MIGRATION));
+    assert_int_equal(mv_dirty_log_stop(g->machine, 1, NULL), 0);
+}
+
+/* A guest's table in ROM: a write to it is no edit, and opens nothing. */
+static void a_table_in_rom_stays_shadowed(void **state)
+{
+    (void)state;
+    uint64_t gpa;
+    const uint64_t window = GVA + (UINT64_C(1) << 30);
+    struct mv_block_info rom;
+    make("soft,mmu=shadow");
+    mv_block_info(g->rom_block, &rom);
+    uint64_t *table = (uint64_t *)(uintptr_t)rom.hva.raw;
+    table[GVA >> 12 & 511] = GUEST_DATA | RIGHTS | PTE_A | PTE_D;
+    soft_guest_map(g, GVA, 0, 0, 1);
+    *(uint64_t *)(void *)(g->host + soft_guest_entry_gpa(g, GVA, 2)) = GUEST_ROM | RIGHTS;
+    soft_guest_map(g, window, GUEST_ROM, RIGHTS, 1);
+    assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(touch_by(g->vcpu, window, MV_ACCESS_WRITE, &gpa), MV_SOFT_MMIO);
+        assert_maps(window, MV_ACCESS_READ, GUEST_ROM);
+    }
+    assert_int_equal(counts().exits_table_write, 0);
+    assert_int_equal(counter("mmu_unsync"), 0);
+    assert_int_equal(counter("mmu_pte_write"), 0);
+}
+
 /* The host takes a guest's table away: what it said is forgotten. */
 static void a_discarded_table_says_nothing(void **state)
 {
@@ -766,6 +816,8 @@ int main(void)
         TEST(mappings_of_a_page_are_recycled),
         TEST(mmio_is_remembered),
         TEST(mmio_ends_with_its_generation),
+        TEST(a_flush_is_for_all_roots),
+        TEST(a_table_in_rom_stays_shadowed),
         TEST(a_discarded_table_says_nothing),
         TEST(a_table_is_seen_through_two_slots),
         TEST(a_table_is_edited_by_another_vcpu),
