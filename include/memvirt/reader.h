@@ -21,23 +21,17 @@
 MV_BEGIN_DECLS
 
 #define MV_READER_PIECE_SHIFT 21
-#define MV_READER_PIECES 512 /**< remembered at once: 1 GiB if they lie together */
+#define MV_READER_PIECES 8192 /**< of the first 16 GiB; what is beyond is read as mv_space_read() does it */
 
-/** The fields of these two are the library's own; they are here for the inline function. */
-struct mv_reader_piece {
-    uint64_t first;      /* a multiple of the piece's size, or MV_READER_UNUSED, which commits store, too */
-    uint64_t host_delta; /* add an address to get the host's */
-};
-
-/** A reader; some 8 KiB. */
+/** A reader; 64 KiB. The fields are the library's own; they are here for the inline function. */
 struct mv_reader {
-    struct mv_reader_piece pieces[MV_READER_PIECES];
+    uint64_t
+        host_deltas[MV_READER_PIECES]; /* add an address to get the host's; 0: not remembered; commits store it */
     struct mv_space *space;
     const struct mv_view *view; /* borrowed; what the pieces are of; NULL: nothing is remembered */
     struct mv_reader *next;     /* of those that commits have to tell */
+    size_t first, end;          /* of the pieces that may be remembered */
 };
-
-#define MV_READER_UNUSED 1 /* no piece begins there */
 
 /** Begin to read a space, which must outlive the reader. Remembers nothing yet; cannot fail. */
 MV_API void mv_reader_init(struct mv_reader *reader, struct mv_space *space);
@@ -55,15 +49,15 @@ MV_API enum mv_result mv_reader_read(struct mv_reader *reader, mv_gpa_t address,
  */
 static inline enum mv_result mv_reader_read64(struct mv_reader *reader, mv_gpa_t address, uint64_t *ret)
 {
-    const uint64_t in_piece = (UINT64_C(1) << MV_READER_PIECE_SHIFT) - 1;
-    /* The offset of the piece in the table. */
-    size_t at =
-        (address.raw >> (MV_READER_PIECE_SHIFT - 4)) & ((MV_READER_PIECES - 1) * sizeof(struct mv_reader_piece));
-    const struct mv_reader_piece *piece = (const struct mv_reader_piece *)((const char *)reader->pieces + at);
-    /* An unaligned access may leave the piece: its low bits make the comparison fail. */
-    if (__builtin_expect(__atomic_load_n(&piece->first, __ATOMIC_RELAXED) == (address.raw & (~in_piece | 7)), 1)) {
-        memcpy(ret, (const void *)(uintptr_t)(piece->host_delta + address.raw), sizeof *ret);
-        return MV_OK;
+    /* The number of the piece; with the low bits on top, so that an unaligned address, which may leave it, has
+     * none. */
+    uint64_t i = (address.raw >> 3 | address.raw << 61) >> (MV_READER_PIECE_SHIFT - 3);
+    if (__builtin_expect(i < MV_READER_PIECES, 1)) {
+        uint64_t host_delta = __atomic_load_n(&reader->host_deltas[i], __ATOMIC_RELAXED);
+        if (__builtin_expect(host_delta != 0, 1)) {
+            memcpy(ret, (const void *)(uintptr_t)(host_delta + address.raw), sizeof *ret);
+            return MV_OK;
+        }
     }
     return mv_reader_read(reader, address, ret, sizeof *ret);
 }

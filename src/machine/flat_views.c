@@ -162,8 +162,9 @@ void flat_release(struct mv_view *view)
 
 void flat_forget_pieces(struct mv_reader *reader)
 {
-    for (size_t i = 0; i < MV_READER_PIECES; i++) {
-        __atomic_store_n(&reader->pieces[i].first, MV_READER_UNUSED, __ATOMIC_RELAXED);
+    size_t end = __atomic_load_n(&reader->end, __ATOMIC_RELAXED);
+    for (size_t i = __atomic_load_n(&reader->first, __ATOMIC_RELAXED); i < end; i++) {
+        __atomic_store_n(&reader->host_deltas[i], 0, __ATOMIC_RELAXED);
     }
 }
 

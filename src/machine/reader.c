@@ -16,14 +16,9 @@
 
 #define PIECE_BYTES (UINT64_C(1) << MV_READER_PIECE_SHIFT)
 
-_Static_assert(sizeof(struct mv_reader_piece) == 16, "mv_reader_read64 shifts by it");
-_Static_assert((MV_READER_PIECES & (MV_READER_PIECES - 1)) == 0, "and masks by their number");
-
 void mv_reader_init(struct mv_reader *reader, struct mv_space *space)
 {
-    reader->space = space;
-    reader->view = NULL;
-    flat_forget_pieces(reader);
+    *reader = (struct mv_reader){.space = space};
     flat_add_reader(space->flat, reader);
 }
 
@@ -31,6 +26,7 @@ void mv_reader_forget(struct mv_reader *reader)
 {
     if (reader->view) {
         flat_forget_pieces(reader);
+        __atomic_store_n(&reader->end, 0, __ATOMIC_RELAXED);
         mv_view_release(reader->view);
         reader->view = NULL;
     }
@@ -42,18 +38,28 @@ void mv_reader_finish(struct mv_reader *reader)
     mv_reader_forget(reader);
 }
 
+/* Commits look here which pieces there are to forget; written by the reader's thread alone. */
+static void include(struct mv_reader *reader, size_t i)
+{
+    if (reader->end == 0 || i < reader->first) {
+        __atomic_store_n(&reader->first, i, __ATOMIC_RELAXED);
+    }
+    if (i >= reader->end) {
+        __atomic_store_n(&reader->end, i + 1, __ATOMIC_RELAXED);
+    }
+}
+
 /* Remember the piece that an address is in, if all of it is bytes that reads copy. */
 static void remember(struct mv_reader *reader, uint64_t address)
 {
-    uint64_t first = align_down(address, PIECE_BYTES);
-    const struct section *s = view_find(reader->view, address);
+    uint64_t first = align_down(address, PIECE_BYTES), i = address >> MV_READER_PIECE_SHIFT;
+    const struct section *s = i < MV_READER_PIECES ? view_find(reader->view, address) : NULL;
     if (s && s->direct_read && s->range.first <= first && s->range.last - first >= PIECE_BYTES - 1) {
-        struct mv_reader_piece *piece = &reader->pieces[(first >> MV_READER_PIECE_SHIFT) % MV_READER_PIECES];
-        piece->host_delta = s->host_delta;
-        __atomic_store_n(&piece->first, first, __ATOMIC_RELEASE);
+        include(reader, i);
+        __atomic_store_n(&reader->host_deltas[i], s->host_delta, __ATOMIC_RELEASE);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         if (epoch_load(reader->space->flat->view) != reader->view) {
-            __atomic_store_n(&piece->first, MV_READER_UNUSED, __ATOMIC_RELAXED);
+            __atomic_store_n(&reader->host_deltas[i], 0, __ATOMIC_RELAXED);
         }
     }
 }
