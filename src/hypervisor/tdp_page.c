@@ -6,7 +6,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/os_populate.h"
+
 #define PAGE ((uint64_t)PT_ENTRIES * sizeof(pt_word_t))
+#define POPULATE_MIN 4        /* pages that are worth a system call */
 #define CHUNKS_MAX (1u << 24) /* 32 TiB: in practice the host says no before */
 
 /* Mapped memory; the first pages are descriptions, and the first of these, which describes none, links the chunks.
@@ -84,9 +87,25 @@ static void give_locked(struct tdp_pool *pool, pt_word_t *table)
     pool->free_count++;
 }
 
+/*
+ * New tables lie side by side, and the host makes their pages by one call. By a fault each it would take as long
+ * as some of ours, and vCPUs that fault at the same time would meet in the host's kernel. A host that cannot is as
+ * good.
+ */
+static void populate(pt_word_t *const *tables, unsigned count)
+{
+    for (unsigned first = 0, end; first < count; first = end) {
+        for (end = first + 1; end < count && tables[end] == tables[end - 1] + PT_ENTRIES; end++) {}
+        if (end - first >= POPULATE_MIN) {
+            (void)os_populate((void *)tables[first], (end - first) * PAGE, OS_POPULATE_WRITE);
+        }
+    }
+}
+
 int tdp_cache_fill(struct tdp_pool *pool, struct tdp_cache *cache, unsigned want)
 {
     assert(want <= TDP_CACHE_TABLES);
+    unsigned had = cache->count;
     pthread_mutex_lock(&pool->lock);
     while (cache->count < TDP_CACHE_TABLES) {
         pt_word_t *table = take_locked(pool);
@@ -96,6 +115,7 @@ int tdp_cache_fill(struct tdp_pool *pool, struct tdp_cache *cache, unsigned want
         cache->tables[cache->count++] = table;
     }
     pthread_mutex_unlock(&pool->lock);
+    populate(&cache->tables[had], cache->count - had);
     return cache->count >= want ? 0 : -ENOMEM;
 }
 
