@@ -7,6 +7,9 @@
 
 #include "hypervisor/tdp_test.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include "paging/ept.h"
 #include "paging/npt.h"
 
@@ -271,6 +274,83 @@ static void the_log_is_what_was_written(void **state)
     }
 }
 
+/* --- Several vCPUs write while the log is harvested without a pause: who copies what is marked has it all. */
+
+#define WRITERS 3
+#define HOT_PAGES 1024 /* two tables' */
+
+static struct {
+    struct rig rig;
+    struct hv_vcpu *vcpus[WRITERS];
+    _Atomic uint64_t writes[HOT_PAGES], all;
+    atomic_bool stop;
+} race;
+
+static void write_page(void *opaque, char *host)
+{
+    (void)host;
+    atomic_fetch_add_explicit((_Atomic uint64_t *)opaque, 1, memory_order_relaxed);
+}
+
+static void *run_writer(void *opaque)
+{
+    struct hv_vcpu *vcpu = opaque;
+    uint64_t seed = vcpu->index;
+    while (!atomic_load_explicit(&race.stop, memory_order_relaxed)) {
+        uint64_t gfn = below(&seed, HOT_PAGES);
+        (void)touch_with(vcpu, gfn, MV_ACCESS_WRITE, write_page, &race.writes[gfn]);
+        atomic_fetch_add_explicit(&race.all, 1, memory_order_relaxed);
+    }
+    return NULL;
+}
+
+static void many_harvests_miss_nothing(void **state)
+{
+    (void)state;
+    static uint64_t log[GIB_PAGES / 64], copies[HOT_PAGES];
+    const uint64_t harvests_min = getenv("MEMVIRT_TEST_LONG") ? 50000 : 500;
+    EACH_KIND(k)
+    {
+        pthread_t threads[WRITERS];
+        memset(&race, 0, sizeof race);
+        memset(copies, 0, sizeof copies);
+        race.rig = open_rig(kinds[k], 1, GIB_PAGES);
+        assert_int_equal(set_slot_of(&race.rig, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, GIB_PAGES, 0), 0);
+        for (unsigned i = 0; i < WRITERS; i++) {
+            assert_int_equal(hv_vcpu_create(race.rig.vm, 1 + i, &race.vcpus[i]), 0);
+            assert_int_equal(pthread_create(&threads[i], NULL, run_writer, race.vcpus[i]), 0);
+        }
+        uint64_t harvests = 0;
+        for (bool is_last = false; !is_last; harvests++) {
+            while (race.all < harvests * 64) {
+                sched_yield();
+            }
+            is_last = harvests == harvests_min;
+            if (is_last) {
+                atomic_store(&race.stop, true);
+                for (unsigned i = 0; i < WRITERS; i++) {
+                    pthread_join(threads[i], NULL);
+                }
+            }
+            get_log(&race.rig, 0, log);
+            for (uint64_t i = 0; i < HOT_PAGES; i++) {
+                copies[i] = bit_of(log, i) ? race.writes[i] : copies[i];
+            }
+        }
+        unsigned missed = 0;
+        for (uint64_t i = 0; i < HOT_PAGES; i++) {
+            missed += copies[i] != race.writes[i];
+        }
+        printf("# %llu writes, %llu harvests, %llu faults\n", (unsigned long long)race.all,
+               (unsigned long long)harvests, (unsigned long long)counters_of(&race.rig).pf_taken);
+        assert_int_equal(missed, 0);
+        for (unsigned i = 0; i < WRITERS; i++) {
+            hv_vcpu_destroy(race.vcpus[i]);
+        }
+        rig_close(&race.rig);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +360,7 @@ int main(void)
         cmocka_unit_test(what_a_split_made_writable_is_found),
         cmocka_unit_test(what_is_shut_can_collapse),
         cmocka_unit_test(the_log_is_what_was_written),
+        cmocka_unit_test(many_harvests_miss_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
