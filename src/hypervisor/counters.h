@@ -12,8 +12,8 @@
 struct hv_vm;
 struct hv_vcpu;
 
-/* KVM's names where KVM has them. Written and read by the functions below alone. Only `pages_` and `tables` and
- * `nx_lpage_splits` go down. */
+/* KVM's names where KVM has them. Written and read by the functions below alone. Only `pages_`, `tables`,
+ * `mmu_unsync` and `nx_lpage_splits` go down. */
 struct hv_counters {
     uint64_t pf_taken, pf_fixed, pf_spurious, pf_fast, pf_emulate, pf_mmio_spte_created;
     uint64_t pages_4k, pages_2m, pages_1g; /* leaves that map memory at the moment */
@@ -24,7 +24,9 @@ struct hv_counters {
     /* Shadow. */
     uint64_t mmu_pte_write, mmu_pde_zapped; /* stores to guest tables made for it; entries above leaves that
                                                they changed, other than to 0 */
-    uint64_t mmu_flooded, mmu_unsync, mmu_cache_miss, mmu_shadow_zapped;
+    uint64_t mmu_unsync;                    /* tables that may differ from the guest's at the moment */
+    uint64_t tables_opened;                 /* that the guest may write to from then on; ours alone */
+    uint64_t mmu_flooded, mmu_cache_miss, mmu_shadow_zapped;
     uint64_t mmu_recycled;  /* tables that went because there were too many, or somebody asked for memory */
     uint64_t rmap_recycled; /* pages that lost all their mappings because there were too many; ours alone */
     uint64_t invlpg;

@@ -23,7 +23,7 @@
 #define SHADOW_BUCKETS 16384u
 #define SHADOW_PREVIOUS_ROOTS 3u
 #define SHADOW_UNLINKED_MAX 256u    /* then they are freed before the next fault is repaired */
-#define SHADOW_RMAP_MAX 1000u       /* mappings of one page: beyond, all of them go */
+#define SHADOW_RMAP_MAX 1000u       /* mappings of one page, and one more: beyond, all of them go */
 #define SHADOW_FLOODING_WRITES 3u   /* without a fault in between: it is no table any more, or will not be soon */
 #define SHADOW_PREFETCH 8u          /* neighbours that a fault maps, itself included */
 #define SHADOW_AVAILABLE_MIN 5u     /* fewer pages below the limit: some go, */
@@ -160,6 +160,12 @@ static inline uint64_t shadow_level_pages(unsigned level)
     return UINT64_C(1) << (9 * (level - 1));
 }
 
+static inline void shadow_set_unsync(struct hv_vm *vm, struct shadow_page *page, bool unsync)
+{
+    hv_count(&vm->counters.mmu_unsync, (uint64_t)unsync - page->unsync);
+    page->unsync = unsync;
+}
+
 /* The counter of leaves of a level. */
 static inline uint64_t *shadow_pages_of(struct hv_counters *counters, unsigned level)
 {
@@ -221,9 +227,12 @@ bool shadow_open_frame(struct hv_vm *vm, uint64_t frame);
 
 /* --- shadow_sync.c: entries agree with the guest's table again ------------------------------------ */
 
-/* Whether it is ready to be filled; else all must settle first. Synchronises it, unless it is open. */
-bool shadow_make_ready(struct hv_vcpu *vcpu, struct shadow_page *page);
-/* The same for one that is open: it is protected again before. */
+/* Whether it may be filled; else all must settle first. */
+bool shadow_is_ready(const struct shadow *s, const struct shadow_page *page);
+/* Before it is linked: it shows what the guest's tables say now, here and below. One that is unsync stays so.
+ * False: all must settle, and then again. */
+bool shadow_make_linkable(struct hv_vcpu *vcpu, struct shadow_page *page);
+/* One that is unsync is so no more; if it is open it is protected before. False: likewise. */
 bool shadow_sync_page(struct hv_vcpu *vcpu, struct shadow_page *page);
 /* One entry. */
 void shadow_sync_entry(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned index);
@@ -235,6 +244,8 @@ uint64_t *shadow_guest_entry(const struct hv_vcpu *vcpu, const struct shadow_pag
 
 /* --- shadow_root.c -------------------------------------------------------------------------------- */
 
+/* Inside, under the lock: each entry on the way to an address under this root. */
+void shadow_sync_path(struct hv_vcpu *vcpu, struct shadow_page *root, gva_t gva);
 /* Inside, under the lock: the root for the vCPU's registers is its first. */
 void shadow_choose_root(struct hv_vcpu *vcpu);
 void shadow_drop_roots(struct hv_vcpu *vcpu);

@@ -67,8 +67,14 @@ static enum guest_update update_bits(void *ctx, gpa_t at, unsigned level, uint64
 
 static const struct guest_walk_ops walking = {.entry = entry_bytes, .update = update_bits};
 
-static void reflect(struct hv_vcpu *vcpu, const struct guest_walk *w)
+/* A processor that refuses a page drops what it has of it. */
+static void reflect(struct hv_vcpu *vcpu, const struct fault *f)
 {
+    const struct guest_walk *w = &f->walk;
+    struct shadow_page *root = shadow_vcpu_of(vcpu)->roots[0].page;
+    if (root && (w->error_code & PF_PRESENT) && !(w->error_code & PF_RESERVED)) {
+        shadow_sync_path(vcpu, root, f->gva);
+    }
     vcpu->fault = (struct hv_guest_fault){.rule = w->end,
                                           .error_code = w->error_code,
                                           .level = w->level,
@@ -96,7 +102,7 @@ static enum end walk_guest(struct hv_vcpu *vcpu, struct fault *f)
     const struct paging *p = &shadow_vcpu_of(vcpu)->guest;
     guest_walk(p, f->gva, f->access, &walking, vcpu, 0, NULL, &f->walk);
     if (f->walk.end != GUEST_WALK_MAPPED) {
-        reflect(vcpu, &f->walk);
+        reflect(vcpu, f);
         return END_FAULT;
     }
     unsigned shift = f->walk.page_shift;
@@ -234,11 +240,14 @@ static enum end step_down(struct hv_vcpu *vcpu, struct fault *f, struct shadow_p
         }
         /* Linked where nothing was, the guest need not flush: it is to see the tables as they are, here and below.
          */
-        if ((child->unsync && !shadow_sync_page(vcpu, child)) || !shadow_sync_below(vcpu, child, false)) {
+        if (!shadow_make_linkable(vcpu, child)) {
             return END_SETTLE;
         }
         if (!shadow_link(vm, word, child)) {
             return END_NO_MEMORY;
+        }
+        if (child->unsync) {
+            shadow_tell_parents(child);
         }
     }
     *page = child;
@@ -310,9 +319,9 @@ static enum end map_page(struct hv_vcpu *vcpu, struct fault *f, pt_word_t *word)
 
 /* --- Neighbours ------------------------------------------------------------------------------------------- */
 
-/* One of them, if the guest's entry is present, accessed and of RAM. It is old until somebody uses it. False: it
- * is none such. */
-static bool prefetch_one(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned i)
+/* What the guest's entry says of a page of its own; false: it is not present, not accessed, or wrong. */
+static bool read_neighbour(const struct hv_vcpu *vcpu, const struct shadow_page *page, unsigned i,
+                           uint64_t *ret_gfn, struct shadow_leaf *ret)
 {
     const struct paging *p = &shadow_vcpu_of(vcpu)->guest;
     const void *at = shadow_guest_entry(vcpu, page, i);
@@ -320,31 +329,43 @@ static bool prefetch_one(struct hv_vcpu *vcpu, struct shadow_page *page, unsigne
     if (!(e & X86_ENTRY_P) || !(e & X86_ENTRY_A) || (e & p->reserved[0][1])) {
         return false;
     }
-    uint64_t gfn = guest_leaf_frame(p, e, GUEST_PAGE_SHIFT) >> GUEST_PAGE_SHIFT;
-    const struct hv_slot *slot = hv_slot_of_gfn(hv_slots(vcpu), gfn, &vcpu->slot_hint[vcpu->space]);
-    if (!slot || (slot->flags & HV_SLOT_INVALID)) {
-        return false;
-    }
-    uint64_t host = hv_slot_hva(slot, gfn).raw;
-    if (hv_notifier_blocks(vcpu->vm, host, host + GUEST_PAGE_MASK)) {
-        return false;
-    }
     unsigned rights = page->role.access & guest_entry_rights(p, e, 1);
-    struct shadow_leaf leaf = {.slot = slot,
-                               .host = host,
-                               .level = 1,
-                               .rights = (uint8_t)(rights & (e & X86_ENTRY_D ? PT_RIGHTS_ALL : ~PT_RIGHT_W)),
-                               .key = p->linear_bits > 32 ? (uint8_t)(e >> 59 & 15) : 0,
-                               .is_tracked = shadow_is_tracked(shadow_of(vcpu->vm), host >> GUEST_PAGE_SHIFT)};
+    *ret_gfn = guest_leaf_frame(p, e, GUEST_PAGE_SHIFT) >> GUEST_PAGE_SHIFT;
+    ret->rights = (uint8_t)(rights & (e & X86_ENTRY_D ? PT_RIGHTS_ALL : ~PT_RIGHT_W));
+    ret->key = p->linear_bits > 32 ? (uint8_t)(e >> 59 & 15) : 0;
+    return true;
+}
+
+/* One of them, if it is of RAM. It is old until somebody uses it. False: it is no good. */
+static bool prefetch_one(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned i)
+{
+    struct shadow_leaf leaf = {.level = 1, .rights = page->role.access};
+    uint64_t gfn = page->frame + i;
+    if (!page->role.direct && !read_neighbour(vcpu, page, i, &gfn, &leaf)) {
+        return false;
+    }
+    leaf.slot = hv_slot_of_gfn(hv_slots(vcpu), gfn, &vcpu->slot_hint[vcpu->space]);
+    if (!leaf.slot || (leaf.slot->flags & HV_SLOT_INVALID)) {
+        return false;
+    }
+    leaf.host = hv_slot_hva(leaf.slot, gfn).raw;
+    if (hv_notifier_blocks(vcpu->vm, leaf.host, leaf.host + GUEST_PAGE_MASK)) {
+        return false;
+    }
+    leaf.is_tracked = shadow_is_tracked(shadow_of(vcpu->vm), leaf.host >> GUEST_PAGE_SHIFT);
     return shadow_set_leaf(vcpu->vm, &page->table[i], 1, shadow_make_leaf(vcpu->vm, &leaf));
 }
 
-/* From the first of them to the one that is no good, as KVM does: what is behind that is not looked at. */
+/* From the first of them to the one that is no good, as KVM does: what is behind that is not looked at. A large
+ * page of the guest's that is mapped in parts has no A for each; and its key is not known here. */
 static void prefetch(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned index)
 {
     unsigned first = index & ~(SHADOW_PREFETCH - 1);
+    if (page->role.level > 1 || page->role.glue || (page->role.direct && page->role.keys)) {
+        return;
+    }
     for (unsigned i = first; i < first + SHADOW_PREFETCH; i++) {
-        if (pt_load(&page->table[i]) == 0 && !prefetch_one(vcpu, page, i)) {
+        if (i != index && pt_load(&page->table[i]) == 0 && !prefetch_one(vcpu, page, i)) {
             break;
         }
     }
@@ -358,7 +379,7 @@ static enum end map(struct hv_vcpu *vcpu, struct fault *f)
     for (;;) {
         unsigned level = page->role.level;
         page->writes = 0; /* it is in use: writes to it are edits */
-        if (!shadow_make_ready(vcpu, page)) {
+        if (!shadow_is_ready(shadow_of(vcpu->vm), page)) {
             return END_SETTLE;
         }
         /* Decided when the guest's tables above are counted: one may lie in the page itself. */
@@ -371,7 +392,7 @@ static enum end map(struct hv_vcpu *vcpu, struct fault *f)
                 return map_mmio(vcpu, f, &page->table[index]);
             }
             enum end end = map_page(vcpu, f, &page->table[index]);
-            if (level == 1 && shadow_has_guest_table(page) && end == END_FIXED) {
+            if (end == END_FIXED || end == END_EMULATE) {
                 prefetch(vcpu, page, index);
             }
             return end;

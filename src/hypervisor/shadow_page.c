@@ -218,6 +218,7 @@ void shadow_zap(struct hv_vm *vm, struct shadow_page *page)
     }
     list_remove(s, page);
     page->zapped = true;
+    shadow_set_unsync(vm, page, false);
     s->live_count--;
     hv_count(&vm->counters.tables, (uint64_t)-1);
     hv_count(&vm->counters.tables_zapped, 1);

@@ -106,8 +106,9 @@ bool shadow_open_frame(struct hv_vm *vm, uint64_t frame)
     }
     for (page = shadow_page_on(s, frame, NULL); page; page = shadow_page_on(s, frame, page)) {
         if (!page->open) {
-            page->open = page->unsync = true;
-            hv_count(&vm->counters.mmu_unsync, 1);
+            page->open = true;
+            shadow_set_unsync(vm, page, true);
+            hv_count(&vm->counters.tables_opened, 1);
             shadow_tell_parents(page);
         }
     }

@@ -185,8 +185,7 @@ void shadow_set_keys(struct hv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs)
     v->guest.pkrs = v->hardware.pkrs = pkrs;
 }
 
-/* The path to an address under one root. */
-static void sync_path(struct hv_vcpu *vcpu, struct shadow_page *page, gva_t gva)
+void shadow_sync_path(struct hv_vcpu *vcpu, struct shadow_page *page, gva_t gva)
 {
     for (;;) {
         unsigned level = page->role.level, i = pt_index(gva.raw, level);
@@ -211,7 +210,7 @@ void shadow_invalidate(struct hv_vcpu *vcpu, gva_t gva)
     for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
         struct shadow_page *page = v->roots[i].page;
         if (page && shadow_is_valid(s, page) && v->roots[i].role.word == v->role.word) {
-            sync_path(vcpu, page, gva);
+            shadow_sync_path(vcpu, page, gva);
         }
     }
     pthread_mutex_unlock(&s->lock);

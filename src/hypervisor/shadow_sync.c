@@ -70,7 +70,8 @@ static uint64_t leaf_again(const struct hv_vcpu *vcpu, uint64_t entry, unsigned 
                                .is_tracked =
                                    level == 1 && shadow_is_tracked(shadow_of(vcpu->vm), pt_address(entry) >> 12),
                                .is_young = entry & format->accessed};
-    return shadow_make_leaf(vcpu->vm, &leaf);
+    uint64_t to = shadow_make_leaf(vcpu->vm, &leaf);
+    return to == entry ? to : to | format->accessed; /* as with KVM: what has changed is young */
 }
 
 void shadow_sync_entry(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned index)
@@ -115,22 +116,25 @@ void shadow_sync_entry(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned 
     }
 }
 
-bool shadow_make_ready(struct hv_vcpu *vcpu, struct shadow_page *page)
+static void sync_entries(struct hv_vcpu *vcpu, struct shadow_page *page)
 {
-    const struct shadow *s = shadow_of(vcpu->vm);
-    if (!shadow_has_guest_table(page) || page->open) {
-        return true;
+    for (unsigned i = 0; i < PT_ENTRIES; i++) {
+        shadow_sync_entry(vcpu, page, i);
     }
-    if (page->seq > s->flushed) {
-        return false;
-    }
+}
+
+/* One that is unsync may have entries that are soon wrong: the guest's flush sees to them. */
+bool shadow_is_ready(const struct shadow *s, const struct shadow_page *page)
+{
+    return !shadow_has_guest_table(page) || page->unsync || page->seq <= s->flushed;
+}
+
+bool shadow_make_linkable(struct hv_vcpu *vcpu, struct shadow_page *page)
+{
     if (page->unsync) {
-        for (unsigned i = 0; i < PT_ENTRIES; i++) {
-            shadow_sync_entry(vcpu, page, i);
-        }
-        page->unsync = false;
+        sync_entries(vcpu, page);
     }
-    return true;
+    return shadow_is_ready(shadow_of(vcpu->vm), page) && shadow_sync_below(vcpu, page, false);
 }
 
 bool shadow_sync_page(struct hv_vcpu *vcpu, struct shadow_page *page)
@@ -138,7 +142,12 @@ bool shadow_sync_page(struct hv_vcpu *vcpu, struct shadow_page *page)
     if (page->open) {
         shadow_protect_frame(vcpu->vm, page);
     }
-    return shadow_make_ready(vcpu, page);
+    if (page->seq > shadow_of(vcpu->vm)->flushed) {
+        return false;
+    }
+    sync_entries(vcpu, page);
+    shadow_set_unsync(vcpu->vm, page, false);
+    return true;
 }
 
 static void empty_page(struct hv_vm *vm, struct shadow_page *page)
@@ -146,7 +155,7 @@ static void empty_page(struct hv_vm *vm, struct shadow_page *page)
     for (unsigned i = 0; i < PT_ENTRIES; i++) {
         shadow_clear_entry(vm, &page->table[i], page->role.level);
     }
-    page->unsync = false;
+    shadow_set_unsync(vm, page, false);
 }
 
 /* One child. @return whether nothing below it is unsync any more */

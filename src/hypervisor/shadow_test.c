@@ -243,7 +243,7 @@ static void slots_take_their_translations(void **state)
         (void)use(&rig, 1027, MV_ACCESS_WRITE);
         uint64_t zapped = counters_of(&rig).tables_zapped;
         assert_int_equal(set_slot_of(&rig, 1, 0, 1024, 0, 1024), 0);
-        assert_int_equal(counters_of(&rig).pages_4k, only);
+        assert_int_equal(counters_of(&rig).pages_4k, only ? 8 : 0); /* with its neighbours */
         assert_int_equal(counters_of(&rig).tables_zapped - zapped, only ? 0 : 5);
         assert_int_equal(use(&rig, 3, MV_ACCESS_WRITE), only ? 0 : 1);
         check_pages(&rig);

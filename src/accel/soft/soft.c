@@ -236,6 +236,7 @@ static void vm_counters(struct accel_vm *vm, accel_counter_fn *each, void *opaqu
         {"mmu_pde_zapped", sum.mmu_pde_zapped},
         {"mmu_flooded", sum.mmu_flooded},
         {"mmu_unsync", sum.mmu_unsync},
+        {"tables_opened", sum.tables_opened},
         {"mmu_cache_miss", sum.mmu_cache_miss},
         {"mmu_shadow_zapped", sum.mmu_shadow_zapped},
         {"mmu_recycled", sum.mmu_recycled},
