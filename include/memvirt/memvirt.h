@@ -13,6 +13,7 @@
 #include <memvirt/dirty.h>
 #include <memvirt/discard.h>
 #include <memvirt/explain.h>
+#include <memvirt/hybrid.h>
 #include <memvirt/image.h>
 #include <memvirt/ioeventfd.h>
 #include <memvirt/iommu.h>

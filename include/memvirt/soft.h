@@ -9,7 +9,7 @@
  * A VM is made by mv_vm_create() with the accelerator "soft", or "soft,PROPERTY=VALUE,...":
  *
  * - mmu=native, ept (default), npt: the second dimension; shadow: tables of the hypervisor's in place of the
- * guest's
+ * guest's; hybrid: these above, and the guest's own and EPT below, for the tables that `policy` says
  * - host-page=4K, 2M, 1G (default): largest page of the hypervisor's tables
  * - levels=4 (default), 5: of its tables
  * - tlb=off (default), or L1=64x4 and, each behind a colon, L2=1536x12, L1-2M=, L1-1G=, L2-1G=: entries x ways;
@@ -18,7 +18,7 @@
  * - nested-tlb=on, off (default): a cache of the second dimension
  * - log-by=write-protection (default), dirty-bit, pml: how writes to logged pages are noticed. A harvest reads all
  * tables with dirty-bit, which does not go with dirty rings, and takes D from each dirty page with pml
- * - access-dirty=on (default), off: A and D bits in the hypervisor's tables
+ * - access-dirty=on (default), off: A and D bits in the hypervisor's tables; hybrid has none in EPT
  * - eager-split=on, off (default): split large pages when logging begins
  * - nx-huge-pages=on, off (default): large pages are not executable
  * - mmio-caching=on (default), off: the hypervisor's tables remember that an address is no RAM's, for cheaper
@@ -36,6 +36,11 @@
  * - emulate-supervisor=on, off (default): of shadow; accesses that ring 3 does not make go by the guest's tables
  * in software, and never by the hypervisor's, as with a KVM on a host without hardware virtualization
  * - shadow-pages=64 and more (default: 2 % of the memory's pages): how many tables of shadow there may be
+ * - policy=agile (default), shadow, nested, nest-1 to nest-4: of hybrid; which tables of the guest's are nested:
+ * those that are written often, none, all, those up to that level (1: page tables). See struct mv_hybrid_policy
+ * - policy-writes=N, policy-interval=N: of policy=agile; a table of level 1 is nested when it was written so
+ * often in one interval, one of the next level eight times as often; and shadowed again when it was not changed
+ * for one. An interval is N walks of a vCPU
  * - address-bits=36 to 52 (default 48): MAXPHYADDR of the guest
  * - 1g-pages=on (default), off: the processor has pages of 1 GiB, for guests and for the hypervisor
  * - vendor=intel (default), amd: whose processor it is; AMD's reserve bit 8 of a PML4E
@@ -46,6 +51,7 @@
 #ifndef MEMVIRT_SOFT_H
 #define MEMVIRT_SOFT_H
 
+#include <memvirt/hybrid.h>
 #include <memvirt/paging.h>
 
 MV_BEGIN_DECLS
@@ -238,8 +244,8 @@ MV_API bool mv_soft_invpcid(struct mv_vcpu *vcpu, unsigned type, uint64_t pcid, 
 MV_API void mv_soft_set_keys(struct mv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
 
 /**
- * Map guest-physical memory of the vCPU's VM before it is touched, as KVM_PRE_FAULT_MEMORY. What is done is taken
- * off the front of the range; both are multiples of 4096.
+ * Map guest-physical memory of the vCPU's VM before it is touched, as KVM_PRE_FAULT_MEMORY; of hybrid, in EPT.
+ * What is done is taken off the front of the range; both are multiples of 4096.
  * @return 0 if at least one page was done; -EINVAL (the range); -ENOENT (no slot); -EOPNOTSUPP (native, shadow);
  *         -ENOTSUP (a vCPU of another accelerator); or what the host says
  */
@@ -276,6 +282,11 @@ MV_API int mv_soft_shadow_pages(struct mv_vcpu *vcpu, uint64_t *ret_pages);
  */
 MV_API int mv_soft_shrink_shadow(struct mv_vcpu *vcpu, uint64_t pages, uint64_t *ret_pages);
 
+/** With mmu=hybrid: the policy (hybrid.h) of the vCPU's VM; NULL: the one that it was made with. It is copied, all
+ * tables are forgotten. Any thread that is in no access. @return 0; -EOPNOTSUPP (not hybrid); -ENOTSUP (a vCPU of
+ * another accelerator) */
+MV_API int mv_soft_set_policy(struct mv_vcpu *vcpu, const struct mv_hybrid_policy *policy);
+
 /** Longest walk that the histogram tells apart; longer ones are in the last. */
 #define MV_SOFT_WALK_REFS_MAX 64
 
@@ -296,6 +307,7 @@ struct mv_soft_counts {
     /** Of a shadowed guest: #PF, its own or the hypervisor's; writes to its tables, made for it or let through
      * from now on; MOV to CR3; other changes of registers that decide on translation; INVLPG and INVPCID. */
     uint64_t exits_page_fault, exits_table_write, exits_cr3, exits_registers, exits_invlpg;
+    uint64_t exits_timer;    /**< of hybrid: an interval of its policy was over */
     uint64_t exits_physical; /**< of all these, by mv_soft_write_physical() */
     uint64_t tables;         /**< pages of the hypervisor's tables at the moment, of the VM */
     uint64_t tables_built, tables_zapped;

@@ -49,6 +49,7 @@ struct accel_cpu_ops {
     uint64_t (*shadow_pages)(struct accel_vcpu *vcpu);
     uint64_t (*shrink_shadow)(struct accel_vcpu *vcpu, uint64_t pages);
     int (*recover_huge_pages)(struct accel_vcpu *vcpu, unsigned ratio);
+    int (*set_policy)(struct accel_vcpu *vcpu, const struct mv_hybrid_policy *policy);
     void (*counts)(struct accel_vcpu *vcpu, struct mv_soft_counts *ret);
     void (*set_hooks)(struct accel_vcpu *vcpu, const struct mv_soft_hooks *hooks);
 };

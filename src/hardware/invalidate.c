@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "hardware/mmu_state.h"
+#include "paging/shadow.h"
 
 #define CR0_PG X86_CR0_PG
 #define CR4_PGE (UINT64_C(1) << 7)
@@ -46,7 +47,7 @@ static unsigned pcid_of(const struct paging_regs *regs)
 static void update_context(struct hw_mmu *mmu)
 {
     const void *root = mmu->options.dimension == HW_NATIVE ? NULL : mmu->root;
-    mmu->root_context = context_of_root(root);
+    mmu->root_context = context_of_root(mmu->options.dimension == HW_HYBRID ? mmu->nested_root : root);
     mmu->context = context_of(root, mmu->vpid, pcid_of(&mmu->regs));
     mmu->global = mmu->paging.has_global ? context_global(mmu->context) : mmu->context;
     front_empty(&mmu->front);
@@ -58,24 +59,48 @@ static void compile(struct hw_mmu *mmu)
     if (mmu->options.dimension == HW_NPT) {
         paging_walk_pdptrs(&mmu->paging, &mmu->options.cpu);
     }
-    if (mmu->options.dimension == HW_SHADOW) {
+    if (mmu->options.dimension == HW_SHADOW || mmu->options.dimension == HW_HYBRID) {
         paging_compile_shadow(&mmu->walked, &mmu->regs, mmu->root);
-        struct paging guests = mmu->paging;
-        /* Entries of the TLB are the shadow's: it is their rules that judge. */
+        mmu->guest = mmu->paging;
+        /* Entries of the TLB are the shadow's: it is their rules that judge. With CR0.WP they are the guest's as
+         * well, and without it nothing is switched. */
         mmu->paging = mmu->walked;
-        mmu->paging.linear_bits = guests.linear_bits;
-        mmu->paging.levels = guests.levels;
+        mmu->paging.linear_bits = mmu->guest.linear_bits;
+        mmu->paging.levels = mmu->guest.levels;
     } else {
         mmu->walked = mmu->paging;
+    }
+    for (unsigned level = 2; level <= mmu->walked.levels && mmu->options.dimension == HW_HYBRID; level++) {
+        mmu->walked.reserved[0][level] |= SHADOW_SWITCH; /* so the walk stops there */
     }
 }
 
 void hw_mmu_set_root(struct hw_mmu *mmu, const pt_word_t *root, uint16_t vpid)
 {
+    assert(mmu->options.dimension != HW_HYBRID || !root);
     if (root == mmu->root && vpid == mmu->vpid) {
         return;
     }
-    mmu->root = root;
+    mmu->root = mmu->nested_root = root;
+    mmu->vpid = vpid;
+    mmu->tlb.is_ambiguous |= !tlb_is_empty(&mmu->tlb);
+    compile(mmu);
+    update_context(mmu);
+}
+
+void hw_mmu_set_hybrid_roots(struct hw_mmu *mmu, const struct hw_hybrid_roots *roots, uint16_t vpid)
+{
+    assert(mmu->options.dimension == HW_HYBRID);
+    if (roots->timer_walks != mmu->timer_walks) {
+        mmu->timer_walks = mmu->timer_left = roots->timer_walks;
+    }
+    if (roots->root == mmu->root && roots->nested == mmu->nested_root &&
+        roots->is_switched == mmu->root_is_switched && vpid == mmu->vpid) {
+        return;
+    }
+    mmu->root = roots->root;
+    mmu->nested_root = roots->nested;
+    mmu->root_is_switched = roots->is_switched;
     mmu->vpid = vpid;
     mmu->tlb.is_ambiguous |= !tlb_is_empty(&mmu->tlb);
     compile(mmu);
@@ -140,8 +165,8 @@ void hw_mmu_load_cr3(struct hw_mmu *mmu, uint64_t cr3, bool keep)
 
 void hw_mmu_set_keys(struct hw_mmu *mmu, uint32_t pkru, uint32_t pkrs)
 {
-    mmu->regs.pkru = mmu->paging.pkru = mmu->walked.pkru = pkru;
-    mmu->regs.pkrs = mmu->paging.pkrs = mmu->walked.pkrs = pkrs;
+    mmu->regs.pkru = mmu->paging.pkru = mmu->walked.pkru = mmu->guest.pkru = pkru;
+    mmu->regs.pkrs = mmu->paging.pkrs = mmu->walked.pkrs = mmu->guest.pkrs = pkrs;
     front_empty(&mmu->front);
 }
 

@@ -73,7 +73,7 @@ void hw_look_nested(const struct hw_mmu *mmu, const pt_word_t *root, gpa_t gpa, 
                     struct hw_look *ret)
 {
     assert(hw_has_nested(mmu));
-    bool is_ept = mmu->options.dimension == HW_EPT;
+    bool is_ept = mmu->options.dimension != HW_NPT;
     bool is_table = use == HW_LOOK_TABLE || use == HW_LOOK_TABLE_UPDATE;
     uint64_t entries[X86_LEVELS_MAX + 1];
     *ret = (struct hw_look){.need = need_of(mmu, is_ept, use)};

@@ -22,6 +22,7 @@ enum hw_dimension {
     HW_EPT,
     HW_NPT,
     HW_SHADOW, /* `root` is an x86 table of ours with host addresses; a #PF is an exit */
+    HW_HYBRID, /* the same, but entries may lead on into the guest's tables, and EPT (paging/shadow.h) */
 };
 
 struct hw_options {
@@ -112,6 +113,17 @@ void hw_mmu_set_bus(struct hw_mmu *mmu, struct hw_bus bus);
 
 /* VMCS/VMCB: the nested root (or the shadow root), a tag for its translations, the VPID or ASID. */
 void hw_mmu_set_root(struct hw_mmu *mmu, const pt_word_t *root, uint16_t vpid);
+
+/*
+ * HW_HYBRID instead. With `is_switched` even the guest's uppermost table is its own, and `root` that table's host
+ * address. A walk is an exit (PT_EXIT_TIMER) after each `timer_walks` others; 0: never.
+ */
+struct hw_hybrid_roots {
+    const pt_word_t *root, *nested;
+    bool is_switched;
+    uint32_t timer_walks;
+};
+void hw_mmu_set_hybrid_roots(struct hw_mmu *mmu, const struct hw_hybrid_roots *roots, uint16_t vpid);
 
 /* Loading registers, with the invalidations that the manual asks for (Intel SDM, "Operations that Invalidate TLBs
  * and Paging-Structure Caches"). Values are valid: paging_regs_are_valid. */

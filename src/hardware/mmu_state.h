@@ -15,9 +15,10 @@ struct hw_mmu {
     struct hw_counters counters;
     struct tlb tlb;
 
-    struct paging walked;  /* what the walk of the first dimension obeys: `paging`, but with HW_SHADOW */
-    const pt_word_t *root; /* of the second dimension, or of the shadow */
-    uint64_t root_context;
+    struct paging walked;         /* what the walk of the first dimension obeys: `paging`, but with HW_SHADOW */
+    const pt_word_t *root;        /* of the second dimension, or of the shadow */
+    const pt_word_t *nested_root; /* of the second dimension */
+    uint64_t root_context;        /* of that */
     uint16_t vpid;
     struct paging_regs regs;
     struct hw_options options;
@@ -26,6 +27,9 @@ struct hw_mmu {
     struct walk_cache walk_cache;
     struct assoc nested_tlb;
     uint64_t npt_reserved[2][X86_LEVELS_MAX + 1]; /* [PS is set][level] */
+    struct paging guest;                          /* HW_HYBRID: what the guest's own tables are walked by */
+    bool root_is_switched;
+    uint32_t timer_walks, timer_left;
     struct hw_pml pml;
     struct front front;
 };
@@ -38,7 +42,8 @@ void mmu_drop_address(struct hw_mmu *mmu, gva_t gva);
 
 static inline bool hw_has_nested(const struct hw_mmu *mmu)
 {
-    return mmu->options.dimension == HW_EPT || mmu->options.dimension == HW_NPT;
+    return mmu->options.dimension == HW_EPT || mmu->options.dimension == HW_NPT ||
+           mmu->options.dimension == HW_HYBRID;
 }
 
 #endif

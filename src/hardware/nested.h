@@ -160,7 +160,7 @@ static inline __attribute__((always_inline)) bool nested_walk(struct hw_mmu *mmu
     }
 again:
     rights = NESTED_RWX;
-    const pt_word_t *table = mmu->root;
+    const pt_word_t *table = mmu->nested_root;
     unsigned level = top;
     for (;; level--) {
         pt_word_t *word = (pt_word_t *)(uintptr_t)&table[pt_index(gpa, level)];

@@ -28,7 +28,7 @@ static bool reach_by_bus(struct hw_mmu *mmu, gpa_t gpa, enum mv_access kind, str
 
 enum hw_end hw_translate_physical(struct hw_mmu *mmu, gpa_t gpa, enum mv_access kind, struct hw_result *ret)
 {
-    assert(mmu->options.dimension != HW_SHADOW && kind != MV_ACCESS_FETCH);
+    assert(mmu->options.dimension != HW_SHADOW && mmu->options.dimension != HW_HYBRID && kind != MV_ACCESS_FETCH);
     struct nested_page page;
     uint64_t refs = mmu->counters.refs_nested;
     const struct hw_hooks *hooks = mmu->hooks;

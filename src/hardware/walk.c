@@ -2,6 +2,7 @@
 #include "hardware/walk.h"
 
 #include "hardware/nested.h"
+#include "paging/shadow.h"
 
 /* One walk; what the callbacks of guest_walk.h get. */
 struct walker {
@@ -254,6 +255,25 @@ static enum hw_end end_shadow_fault(struct walker *w, const struct guest_walk *g
     return HW_EXIT;
 }
 
+static void shadow_final(const struct hw_mmu *mmu, gva_t gva, const struct guest_walk *g, struct walk_page *page)
+{
+    page->host = (uint8_t *)(uintptr_t)g->gpa.raw;
+    page->gpa = mmu->bus.gpa_of ? mmu->bus.gpa_of(mmu->bus.opaque, gva, page->host) : mv_gpa(0);
+    page->shift = g->page_shift;
+    page->ready = (uint8_t)(g->is_dirty ? NESTED_RWX : NESTED_R | NESTED_X);
+}
+
+/* The smaller page of both dimensions, and no write before D is set in the guest's. */
+static inline void combine(const struct guest_walk *g, struct walk_page *page)
+{
+    if (page->shift > page->guest_shift) {
+        page->shift = page->guest_shift;
+    }
+    if (!g->is_dirty) {
+        page->ready &= (uint8_t)~NESTED_W;
+    }
+}
+
 /* One try. `dimension` is constant where this is inlined. */
 static inline __attribute__((always_inline)) enum hw_end walk_once(struct walker *w, enum hw_dimension dimension,
                                                                    const struct guest_walk_ops *ops, gva_t gva,
@@ -282,22 +302,14 @@ static inline __attribute__((always_inline)) enum hw_end walk_once(struct walker
     }
     fill_page(&g, page);
     if (dimension == HW_SHADOW) {
-        page->host = (uint8_t *)(uintptr_t)g.gpa.raw;
-        page->gpa = mmu->bus.gpa_of ? mmu->bus.gpa_of(mmu->bus.opaque, gva, page->host) : mv_gpa(0);
-        page->shift = g.page_shift;
-        page->ready = (uint8_t)(g.is_dirty ? NESTED_RWX : NESTED_R | NESTED_X);
+        shadow_final(mmu, gva, &g, page);
     } else {
         bool ok = dimension == HW_NATIVE ? native_final(w, access, page)
                                          : nested_final(w, dimension == HW_EPT, access, page);
         if (!ok) {
             return HW_EXIT;
         }
-        if (page->shift > page->guest_shift) {
-            page->shift = page->guest_shift;
-        }
-        if (!g.is_dirty) {
-            page->ready &= (uint8_t)~NESTED_W;
-        }
+        combine(&g, page);
     }
     if (mmu->options.has_walk_caches && p->levels) {
         remember_tables(w, gva.raw, &g, top);
@@ -329,6 +341,108 @@ static __attribute__((noinline)) enum hw_end walk_shadow(struct walker *w, gva_t
     return walk_once(w, HW_SHADOW, &ops_shadow, gva, access, page, ret_fault);
 }
 
+/* --- Hybrid: the shadow's tables as far as they go, and then the guest's own, in two dimensions ---- */
+
+/* The first of the guest's tables is known by its host address, and needs no walk. Nor does it need its gpa. */
+static void hybrid_step(void *ctx, gpa_t at, unsigned level, uint64_t entry)
+{
+    const struct walker *w = ctx;
+    const struct hw_mmu *mmu = w->mmu;
+    if (__builtin_expect(mmu->hooks != NULL, 0) && mmu->hooks->step) {
+        bool is_host = level == w->cached.level && mmu->bus.gpa_of;
+        gpa_t gpa = is_host ? mmu->bus.gpa_of(mmu->bus.opaque, mv_gva(0), (const void *)(uintptr_t)at.raw) : at;
+        mmu->hooks->step(mmu->hooks->opaque, false, level, gpa.raw, entry);
+    }
+}
+
+static const struct guest_walk_ops ops_hybrid = {ept_entry, ept_update, hybrid_step};
+
+/* From the guest's table at `host`, of that level, down. False: an entry changed, begin anew. */
+static bool walk_switched(struct walker *w, gva_t gva, struct pt_access access, struct guest_walk_table table,
+                          unsigned level, struct guest_walk *g)
+{
+    w->cached = (struct walk_cache_hit){
+        .level = level, .table = table, .host = (uint8_t *)(uintptr_t)table.table.raw, .is_writable = true};
+    g->tables[level] = table;
+    return guest_walk_from(&w->mmu->guest, gva.raw, access, &ops_hybrid, w, level, g);
+}
+
+static enum hw_end end_switched(struct walker *w, gva_t gva, struct pt_access access, const struct guest_walk *g,
+                                struct walk_page *page, struct hw_fault *ret_fault)
+{
+    if (g->end == GUEST_WALK_STOPPED) {
+        return HW_EXIT;
+    }
+    if (g->end != GUEST_WALK_MAPPED) {
+        fill_fault(g, gva, ret_fault);
+        return HW_FAULT;
+    }
+    fill_page(g, page);
+    if (!nested_final(w, true, access, page)) {
+        return HW_EXIT;
+    }
+    combine(g, page);
+    return HW_DONE;
+}
+
+/* Of the shadow's entries above the one that switches: they were used. */
+static void set_accessed(struct walker *w, gva_t gva, const struct guest_walk *g)
+{
+    for (unsigned level = w->mmu->walked.levels; level > g->level; level--) {
+        pt_word_t *word = (pt_word_t *)(uintptr_t)g->tables[level].table.raw + pt_index(gva.raw, level);
+        uint64_t entry = pt_load(word);
+        if ((entry & X86_ENTRY_P) && !(entry & X86_ENTRY_A)) { /* if it changed meanwhile, then next time */
+            w->mmu->counters.nested_accessed_set += pt_cas(word, &entry, entry | X86_ENTRY_A);
+        }
+    }
+}
+
+static bool is_time(struct hw_mmu *mmu)
+{
+    if (mmu->timer_walks == 0 || mmu->timer_left-- > 0) {
+        return false;
+    }
+    mmu->timer_left = mmu->timer_walks;
+    return true;
+}
+
+static __attribute__((noinline)) enum hw_end walk_hybrid(struct walker *w, gva_t gva, struct pt_access access,
+                                                         struct walk_page *page, struct hw_fault *ret_fault)
+{
+    struct hw_mmu *mmu = w->mmu;
+    struct guest_walk g = {.end = GUEST_WALK_NON_CANONICAL};
+    if (!paging_is_canonical(&mmu->paging, gva.raw) && mmu->paging.levels) {
+        return end_shadow_fault(w, &g, gva, ret_fault);
+    }
+    if (is_time(mmu)) {
+        *w->exit = (struct pt_exit){.reason = PT_EXIT_TIMER};
+        return HW_EXIT;
+    }
+    for (;;) {
+        struct guest_walk_table table = {mv_gpa((uint64_t)(uintptr_t)mmu->root), PT_RIGHTS_ALL};
+        unsigned level = mmu->guest.levels;
+        w->cached.level = 0;
+        if (!mmu->root_is_switched) {
+            guest_walk(&mmu->walked, gva, access, &ops_shadow, w, 0, NULL, &g);
+            if (g.end == GUEST_WALK_MAPPED) {
+                fill_page(&g, page);
+                shadow_final(mmu, gva, &g, page);
+                return HW_DONE;
+            }
+            if (g.end != GUEST_WALK_RESERVED || !(g.entry & SHADOW_SWITCH)) {
+                return end_shadow_fault(w, &g, gva, ret_fault);
+            }
+            table.table = mv_gpa(pt_address(g.entry));
+            table.rights = (uint8_t)guest_entry_rights(&mmu->walked, g.entry, g.level);
+            level = g.level - 1u;
+            set_accessed(w, gva, &g);
+        }
+        if (walk_switched(w, gva, access, table, level, &g)) {
+            return end_switched(w, gva, access, &g, page, ret_fault);
+        }
+    }
+}
+
 static enum hw_end walk_in(struct walker *w, gva_t gva, struct pt_access access, struct walk_page *page,
                            struct hw_fault *ret_fault)
 {
@@ -336,6 +450,7 @@ static enum hw_end walk_in(struct walker *w, gva_t gva, struct pt_access access,
     case HW_EPT: return walk_ept(w, gva, access, page, ret_fault);
     case HW_NPT: return walk_npt(w, gva, access, page, ret_fault);
     case HW_SHADOW: return walk_shadow(w, gva, access, page, ret_fault);
+    case HW_HYBRID: return walk_hybrid(w, gva, access, page, ret_fault);
     case HW_NATIVE: break;
     }
     return walk_native(w, gva, access, page, ret_fault);
@@ -348,7 +463,8 @@ enum hw_end walk(struct hw_mmu *mmu, gva_t gva, struct pt_access access, struct 
     struct walker w = {.mmu = mmu, .exit = ret_exit};
     uint64_t guest_before = counters->refs_guest, nested_before = counters->refs_nested;
     enum hw_end end;
-    if (mmu->options.has_walk_caches && mmu->options.dimension != HW_SHADOW &&
+    bool is_shadow = mmu->options.dimension == HW_SHADOW || mmu->options.dimension == HW_HYBRID;
+    if (mmu->options.has_walk_caches && !is_shadow &&
         walk_cache_find(&mmu->walk_cache, &mmu->walked, gva.raw, mmu->context, &w.cached)) {
         counters->walk_cache_hits++;
         end = walk_in(&w, gva, access, ret_page, ret_fault);

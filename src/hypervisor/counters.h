@@ -30,6 +30,7 @@ struct hv_counters {
     uint64_t mmu_recycled;  /* tables that went because there were too many, or somebody asked for memory */
     uint64_t rmap_recycled; /* pages that lost all their mappings because there were too many; ours alone */
     uint64_t invlpg;
+    uint64_t hybrid_nested, hybrid_shadowed; /* tables of the guest's that became so */
 };
 
 /* The vCPU's own, by its thread: no locked operation. */

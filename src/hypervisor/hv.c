@@ -9,10 +9,8 @@
 #include "hypervisor/ring.h"
 
 static const struct hv_mmu_ops *const schemes[] = {
-    [HV_MMU_NATIVE] = &hv_mmu_native,
-    [HV_MMU_EPT] = &hv_mmu_ept,
-    [HV_MMU_NPT] = &hv_mmu_npt,
-    [HV_MMU_SHADOW] = &hv_mmu_shadow,
+    [HV_MMU_NATIVE] = &hv_mmu_native, [HV_MMU_EPT] = &hv_mmu_ept,       [HV_MMU_NPT] = &hv_mmu_npt,
+    [HV_MMU_SHADOW] = &hv_mmu_shadow, [HV_MMU_HYBRID] = &hv_mmu_hybrid,
 };
 
 static const struct hv_mmu_ops *scheme_of(enum hv_mmu_kind kind)
@@ -35,8 +33,12 @@ static int check_options(const struct hv_options *o)
     if (o->address_bits < 32 || o->address_bits > 52 || o->level_max < 1 || o->level_max > 3) {
         return -EINVAL;
     }
-    if ((o->mmu == HV_MMU_EPT || o->mmu == HV_MMU_NPT) && o->tdp_levels != 4 && o->tdp_levels != 5) {
+    bool has_nested = o->mmu == HV_MMU_EPT || o->mmu == HV_MMU_NPT || o->mmu == HV_MMU_HYBRID;
+    if (has_nested && o->tdp_levels != 4 && o->tdp_levels != 5) {
         return -EINVAL;
+    }
+    if (o->mmu == HV_MMU_HYBRID && (o->access_dirty || !o->no_unsync)) {
+        return -EINVAL; /* see hybrid.h */
     }
     if (pml && (o->mmu != HV_MMU_EPT || !o->access_dirty)) {
         return -EINVAL;

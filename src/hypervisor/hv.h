@@ -18,6 +18,7 @@
 #include "base/rendezvous.h"
 #include "hypervisor/counters.h"
 #include "hypervisor/io.h"
+#include "hypervisor/policy.h"
 #include "hypervisor/request.h"
 #include "hypervisor/slot.h"
 #include "paging/guest_walk.h"
@@ -27,6 +28,7 @@ enum hv_mmu_kind {
     HV_MMU_EPT,
     HV_MMU_NPT,
     HV_MMU_SHADOW,
+    HV_MMU_HYBRID, /* shadow above, EPT below: what of the guest's tables is which a policy says */
 };
 
 /* How a write to a page of a logged slot is noticed. */
@@ -51,6 +53,7 @@ struct hv_options {
     bool no_mmio_caching;      /* no entry says that there is no slot: each access there is a fault to look up */
     bool emulate_supervisor;   /* shadow: so is each access that ring 3 does not make; none is by our tables */
     uint32_t shadow_pages_max; /* as if by hv_set_mmu_pages; 0: by the slots */
+    struct policy_options policy; /* hybrid */
     bool zap_slot_only; /* a slot that goes takes its own translations along, and not all of the VM's, as KVM does
                            unless KVM_X86_QUIRK_SLOT_ZAP_ALL is disabled */
 };
@@ -100,7 +103,8 @@ struct dirty_ring;
 struct hv_vm {
     struct hv_options options;
     const struct hv_mmu_ops *mmu;
-    void *mmu_state; /* the scheme's */
+    void *mmu_state;    /* the scheme's; that of shadow tables, if it has both */
+    void *nested_state; /* that of the second dimension's tables */
     struct rendezvous inside;
     pthread_mutex_t slots_lock;                /* changes of slots, logs, vCPUs. Before mmu_lock */
     pthread_mutex_t mmu_lock;                  /* who walks tables and is no vCPU's fault */
@@ -127,9 +131,13 @@ struct hv_vcpu {
     struct hv_vcpu *next;
     unsigned index;
     unsigned slot_hint[HV_ADDRESS_SPACES];
-    uint8_t space;           /* 0, or 1 in SMM */
-    void *root;              /* the table that its hardware walks; changes with HV_REQUEST_RELOAD_ROOT */
-    void *mmu_state;         /* the scheme's */
+    uint8_t space;         /* 0, or 1 in SMM */
+    void *root;            /* the table that its hardware walks; changes with HV_REQUEST_RELOAD_ROOT */
+    void *nested_root;     /* the second dimension's, likewise */
+    bool root_is_switched; /* hybrid: `root` is the guest's own uppermost table */
+    uint32_t timer_walks;  /* hybrid: after so many walks its hardware makes an exit; 0: never */
+    void *mmu_state;       /* as of the VM */
+    void *nested_state;
     struct dirty_ring *ring; /* or NULL */
     /* Set by who has the hardware, with `vcpus_lock` held: hand the page-modification log to hv_mark_dirty_gfn,
      * and empty it. By the vCPU's thread, or another while the vCPU is held. */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * What an MMU scheme does for the hypervisor: native, tdp (EPT and NPT), shadow. Called with the locks that each
- * names. What removes rights returns whether TLBs must be flushed; the caller flushes before it lets go of what
- * was mapped.
+ * What an MMU scheme does for the hypervisor: native, tdp (EPT and NPT), shadow, hybrid. Called with the locks
+ * that each names. What removes rights returns whether TLBs must be flushed; the caller flushes before it lets go
+ * of what was mapped.
  */
 #ifndef HYPERVISOR_MMU_OPS_H
 #define HYPERVISOR_MMU_OPS_H
@@ -75,6 +75,6 @@ struct hv_mmu_ops {
     uint64_t (*table_bytes)(const struct hv_vm *vm);
 };
 
-extern const struct hv_mmu_ops hv_mmu_native, hv_mmu_ept, hv_mmu_npt, hv_mmu_shadow;
+extern const struct hv_mmu_ops hv_mmu_native, hv_mmu_ept, hv_mmu_npt, hv_mmu_shadow, hv_mmu_hybrid;
 
 #endif

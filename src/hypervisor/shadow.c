@@ -210,6 +210,24 @@ static bool zap_all(struct hv_vm *vm)
     return true;
 }
 
+/* Hybrid: what leads to the guest's table in this page goes, for the hardware writes there without an entry of
+ * ours that could be read-only. */
+static bool clear_switches(struct hv_vm *vm, struct rmap_list *list)
+{
+    bool any = false;
+    struct rmap_iter it;
+    for (pt_word_t *entry = rmap_first(list, &it); entry;) {
+        pt_word_t *found = shadow_is_switch(pt_load(entry)) ? entry : NULL;
+        entry = found ? NULL : rmap_next(&it);
+        if (found) { /* and begin anew, since the list is another */
+            shadow_clear_entry(vm, found, shadow_page_of_entry(found)->role.level);
+            any = true;
+            entry = rmap_first(list, &it);
+        }
+    }
+    return any;
+}
+
 /* --- The dirty log: by write-protection ------------------------------------------------------------------ */
 
 /* The next write is noticed; a large page goes, as one of a logged slot may not be. */
@@ -219,7 +237,7 @@ static bool notice_list(struct hv_vm *vm, struct rmap_list *list, unsigned level
         return zap_list(vm, list, level);
     }
     struct rmap_iter it;
-    bool any = false;
+    bool any = shadow_of(vm)->hybrid && clear_switches(vm, list);
     for (pt_word_t *entry = rmap_first(list, &it); entry; entry = rmap_next(&it)) {
         uint64_t before = pt_load(entry);
         while ((before & format->writable) && !pt_cas(entry, &before, before & ~format->writable)) {}
@@ -284,7 +302,8 @@ static bool is_young_list(struct hv_vm *vm, struct rmap_list *list, unsigned lev
     (void)vm;
     (void)level;
     for (pt_word_t *entry = rmap_first(list, &it); entry; entry = rmap_next(&it)) {
-        if (pt_load(entry) & format->accessed) {
+        uint64_t e = pt_load(entry);
+        if ((e & format->accessed) && !shadow_is_switch(e)) {
             return true;
         }
     }
@@ -297,7 +316,8 @@ static bool age_list(struct hv_vm *vm, struct rmap_list *list, unsigned level)
     bool any = is_young_list(vm, list, level);
     for (pt_word_t *entry = rmap_first(list, &it); entry; entry = rmap_next(&it)) {
         uint64_t before = pt_load(entry);
-        while ((before & format->accessed) && !pt_cas(entry, &before, before & ~format->accessed)) {}
+        while ((before & format->accessed) && !shadow_is_switch(before) &&
+               !pt_cas(entry, &before, before & ~format->accessed)) {}
     }
     return any;
 }
@@ -318,9 +338,7 @@ static bool read_only_list(struct hv_vm *vm, struct rmap_list *list, unsigned le
 {
     uint64_t bits = format->writable | format->software_host_writable | format->software_mmu_writable;
     struct rmap_iter it;
-    bool any = false;
-    (void)vm;
-    (void)level;
+    bool any = shadow_of(vm)->hybrid && level == 1 && clear_switches(vm, list);
     for (pt_word_t *entry = rmap_first(list, &it); entry; entry = rmap_next(&it)) {
         uint64_t before = pt_load(entry);
         while ((before & bits) && !pt_cas(entry, &before, before & ~bits)) {}

@@ -90,6 +90,7 @@ struct shadow {
     unsigned unlinked_count;
     bool can_unsync;
     bool can_populate;
+    struct hybrid *hybrid; /* or NULL: some of the guest's tables are nested (hybrid.h) */
 };
 
 /* A root as a vCPU keeps it. `page` NULL: none. */
@@ -133,9 +134,15 @@ static inline unsigned shadow_index_of_entry(const pt_word_t *entry)
     return (unsigned)(((uintptr_t)entry & GUEST_PAGE_MASK) / sizeof *entry);
 }
 
+/* Hybrid: it leads to a table of the guest's. Such are in the reverse map of that page. */
+static inline bool shadow_is_switch(uint64_t entry)
+{
+    return spte_is_present(entry) && (entry & SHADOW_SWITCH);
+}
+
 static inline bool shadow_is_table(uint64_t entry, unsigned level)
 {
-    return spte_is_table(&pt_format_shadow, entry, level);
+    return spte_is_table(&pt_format_shadow, entry, level) && !(entry & SHADOW_SWITCH);
 }
 
 static inline bool shadow_is_leaf(uint64_t entry, unsigned level)
@@ -147,6 +154,13 @@ static inline bool shadow_is_leaf(uint64_t entry, unsigned level)
 static inline bool shadow_has_guest_table(const struct shadow_page *page)
 {
     return !page->role.direct && !page->role.glue;
+}
+
+/* Hybrid: what stands for a root when the guest's uppermost table is nested. Its first entry is that root, and
+ * nobody walks it: its level is one more than there are. */
+static inline bool shadow_is_anchor(const struct shadow_page *page)
+{
+    return page->role.glue && page->role.level > 4;
 }
 
 /* Neither zapped nor of an older generation. */
@@ -189,7 +203,10 @@ struct shadow_page *shadow_page_on(const struct shadow *s, uint64_t frame, const
 
 /* An entry comes to lead to `child`. False: out of memory. It was empty. */
 bool shadow_link(struct hv_vm *vm, pt_word_t *entry, struct shadow_page *child);
-/* An entry of that level becomes empty, whatever it was. */
+/* The same, to the guest's table in that frame, with the guest's rights so far. */
+bool shadow_link_switch(struct hv_vm *vm, pt_word_t *entry, uint64_t frame, unsigned access);
+/* An entry of that level becomes empty, whatever it was. (That it leads to a table of the guest's needs no level.)
+ */
 void shadow_clear_entry(struct hv_vm *vm, pt_word_t *entry, unsigned level);
 
 /* Of a page that was linked and is unsync, or has such below it: its parents know. */
@@ -214,10 +231,15 @@ void shadow_settle(struct hv_vm *vm);
 
 int shadow_fill_cache(struct shadow *s, unsigned want);
 
+/* It goes, and what nothing leads to then, too: its tables are not noticed any more. */
+void shadow_zap_tree(struct hv_vm *vm, struct shadow_page *page);
+
 /* --- shadow_protect.c: who may write to guest tables ---------------------------------------------- */
 
 /* Whether a write to the frame has to be noticed. */
 bool shadow_is_tracked(const struct shadow *s, uint64_t frame);
+/* No table of the guest's that is shadowed lies in the page of that level. */
+bool shadow_has_no_tables(const struct shadow *s, uint64_t host, unsigned level);
 /* No entry lets a write to the frame through. */
 void shadow_protect_frame(struct hv_vm *vm, struct shadow_page *page);
 /* An entry has lost the right to write to (a page that has) this host byte. */
@@ -270,6 +292,9 @@ struct shadow_leaf {
 };
 
 uint64_t shadow_make_leaf(const struct hv_vm *vm, const struct shadow_leaf *leaf);
+/* More mappings than this are not kept, nor the one that was too many, as with KVM: who needs one faults again. */
+bool shadow_is_full(const struct rmap_list *list);
+void shadow_recycle(struct hv_vm *vm, struct rmap_list *list, unsigned level);
 /* The entry becomes that. False: out of memory. */
 bool shadow_set_leaf(struct hv_vm *vm, pt_word_t *entry, unsigned level, uint64_t to);
 

@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "base/os_populate.h"
+#include "hypervisor/hybrid.h"
 #include "hypervisor/notifier.h"
 #include "hypervisor/shadow.h"
 
@@ -152,13 +153,6 @@ static bool populate(const struct hv_vm *vm, const struct fault *f)
     return true;
 }
 
-/* No table of the guest's that is shadowed lies in these host bytes. */
-static bool has_no_tables(const struct shadow *s, uint64_t host, unsigned level)
-{
-    const struct rmap_chunk *chunk = rmap_find(&s->rmap, host);
-    return !chunk || (level == 2 ? chunk->tables : chunk->tables_1g) == 0;
-}
-
 /* The largest page that may hold the fault's. */
 static unsigned largest_level(const struct hv_vcpu *vcpu, const struct fault *f)
 {
@@ -178,7 +172,7 @@ static unsigned largest_level(const struct hv_vcpu *vcpu, const struct fault *f)
             continue;
         }
         uint64_t host = hv_slot_hva(slot, first).raw;
-        if (is_aligned(host, bytes) && has_no_tables(shadow_of(vm), host, level) &&
+        if (is_aligned(host, bytes) && shadow_has_no_tables(shadow_of(vm), host, level) &&
             !hv_notifier_blocks(vm, host, host + bytes - 1)) {
             break;
         }
@@ -216,6 +210,28 @@ static bool wanted_below(struct hv_vcpu *vcpu, const struct fault *f, unsigned l
     return true;
 }
 
+/* Hybrid: the guest's table below may be nested. The entry leads to it then, and is all that the fault needs: the
+ * hardware goes on by itself. GO_ON: it is shadowed. */
+static enum end switch_below(struct hv_vcpu *vcpu, pt_word_t *word, unsigned level,
+                             const struct shadow_wanted *wanted)
+{
+    struct hv_vm *vm = vcpu->vm;
+    if (!shadow_of(vm)->hybrid || wanted->role.direct || !hybrid_nests(vcpu, wanted->gfn, level - 1)) {
+        return END_GO_ON;
+    }
+    uint64_t host = wanted->frame << GUEST_PAGE_SHIFT;
+    if (hv_notifier_blocks(vm, host, host + GUEST_PAGE_MASK)) {
+        return END_RETRY;
+    }
+    shadow_clear_entry(vm, word, level);
+    if (!shadow_link_switch(vm, word, wanted->frame, wanted->role.access)) {
+        return END_NO_MEMORY;
+    }
+    /* From now on the hardware may set A and D in it. */
+    hv_mark_dirty_gfn(vcpu, wanted->gfn);
+    return END_FIXED;
+}
+
 /* The page below, which is linked if it was not. GO_ON, or why not. */
 static enum end step_down(struct hv_vcpu *vcpu, struct fault *f, struct shadow_page **page)
 {
@@ -231,6 +247,10 @@ static enum end step_down(struct hv_vcpu *vcpu, struct fault *f, struct shadow_p
     struct shadow_wanted wanted;
     if (!wanted_below(vcpu, f, level, &wanted)) {
         return END_RETRY;
+    }
+    enum end end = switch_below(vcpu, word, level, &wanted);
+    if (end != END_GO_ON) {
+        return end;
     }
     if (!child || child->frame != wanted.frame || child->role.word != wanted.role.word) {
         shadow_clear_entry(vm, word, level);

@@ -22,8 +22,12 @@ uint64_t shadow_make_leaf(const struct hv_vm *vm, const struct shadow_leaf *leaf
     return e | SPTE_AD_WRITE_PROTECT;
 }
 
-/* More mappings than this are not kept, nor the one that was too many, as with KVM: who needs one faults again. */
-static void recycle(struct hv_vm *vm, struct rmap_list *list, unsigned level)
+bool shadow_is_full(const struct rmap_list *list)
+{
+    return !rmap_is_empty(list) && (list->word & 1) && rmap_count(list) > SHADOW_RMAP_MAX;
+}
+
+void shadow_recycle(struct hv_vm *vm, struct rmap_list *list, unsigned level)
 {
     hv_count(&vm->counters.rmap_recycled, 1);
     while (!rmap_is_empty(list)) {
@@ -40,14 +44,14 @@ static bool add_leaf(struct hv_vm *vm, pt_word_t *entry, unsigned level, uint64_
         return false;
     }
     struct rmap_list *list = rmap_of(chunk, host, level);
-    bool is_full = !rmap_is_empty(list) && (list->word & 1) && rmap_count(list) > SHADOW_RMAP_MAX;
+    bool is_full = shadow_is_full(list);
     if (!rmap_add(list, entry)) {
         return false;
     }
     hv_count(shadow_pages_of(&vm->counters, level), 1);
     (void)pt_exchange(entry, to);
     if (is_full) {
-        recycle(vm, list, level);
+        shadow_recycle(vm, list, level);
     }
     return true;
 }

@@ -69,6 +69,43 @@ bool shadow_link(struct hv_vm *vm, pt_word_t *entry, struct shadow_page *child)
     return true;
 }
 
+bool shadow_link_switch(struct hv_vm *vm, pt_word_t *entry, uint64_t frame, unsigned access)
+{
+    const struct pt_format *f = &pt_format_shadow;
+    uint64_t host = frame << GUEST_PAGE_SHIFT;
+    struct rmap_chunk *chunk = rmap_get(&shadow_of(vm)->rmap, host);
+    assert(pt_load(entry) == 0 && shadow_page_of_entry(entry)->role.level > 1);
+    if (!chunk) {
+        return false;
+    }
+    struct rmap_list *list = rmap_of(chunk, host, 1);
+    if (shadow_is_full(list)) {
+        shadow_recycle(vm, list, 1);
+    }
+    if (!rmap_add(list, entry)) {
+        return false;
+    }
+    uint64_t to = host | f->present | f->accessed | SPTE_PRESENT | SHADOW_SWITCH;
+    to |= access & PT_RIGHT_W ? f->writable : 0;
+    to |= access & PT_RIGHT_U ? f->user : 0;
+    to |= access & PT_RIGHT_X ? 0 : f->not_executable;
+    (void)pt_exchange(entry, to);
+    return true;
+}
+
+/* The caller flushes, as for a leaf: the table may be walked until then. */
+static void clear_switch(struct hv_vm *vm, const pt_word_t *entry, uint64_t before)
+{
+    struct shadow *s = shadow_of(vm);
+    const struct shadow_page *page = shadow_page_of_entry(entry);
+    uint64_t host = pt_address(before);
+    rmap_remove(rmap_of(rmap_find(&s->rmap, host), host, 1), entry);
+    shadow_note_loss(s, host, 1);
+    if (shadow_is_anchor(page) && page->roots > 0) {
+        hv_post_all(vm, HV_REQUEST_RELOAD_ROOT);
+    }
+}
+
 static void clear_table(pt_word_t *entry, uint64_t before)
 {
     rmap_remove(&shadow_page_of_table(spte_table(before))->parents, entry);
@@ -93,7 +130,9 @@ static void clear_leaf(struct hv_vm *vm, const pt_word_t *entry, unsigned level,
 void shadow_clear_entry(struct hv_vm *vm, pt_word_t *entry, unsigned level)
 {
     uint64_t before = pt_exchange(entry, 0);
-    if (shadow_is_table(before, level)) {
+    if (shadow_is_switch(before)) {
+        clear_switch(vm, entry, before);
+    } else if (shadow_is_table(before, level)) {
         clear_table(entry, before);
     } else if (shadow_is_leaf(before, level)) {
         clear_leaf(vm, entry, level, before);
@@ -228,6 +267,23 @@ void shadow_zap(struct hv_vm *vm, struct shadow_page *page)
     } else {
         hv_post_all(vm, HV_REQUEST_RELOAD_ROOT);
     }
+}
+
+void shadow_zap_tree(struct hv_vm *vm, struct shadow_page *page)
+{
+    unsigned level = page->role.level;
+    for (unsigned i = 0; i < PT_ENTRIES; i++) {
+        uint64_t entry = pt_load(&page->table[i]);
+        if (!shadow_is_table(entry, level)) {
+            continue;
+        }
+        struct shadow_page *child = shadow_page_of_table(spte_table(entry));
+        shadow_clear_entry(vm, &page->table[i], level);
+        if (rmap_is_empty(&child->parents) && child->roots == 0) {
+            shadow_zap_tree(vm, child);
+        }
+    }
+    shadow_zap(vm, page);
 }
 
 void shadow_root_put(struct hv_vm *vm, struct shadow_page *page)

@@ -4,6 +4,7 @@
  * next write is a fault: either the store is made for the guest and the entry it changes goes (shadow_write.c),
  * or, at level 1, the table is opened, and made to agree again when the guest flushes (shadow_sync.c).
  */
+#include "hypervisor/hybrid.h"
 #include "hypervisor/shadow.h"
 
 static const struct pt_format *const format = &pt_format_shadow;
@@ -23,6 +24,12 @@ bool shadow_is_tracked(const struct shadow *s, uint64_t frame)
     return false;
 }
 
+bool shadow_has_no_tables(const struct shadow *s, uint64_t host, unsigned level)
+{
+    const struct rmap_chunk *chunk = rmap_find(&s->rmap, host);
+    return !chunk || (level == 2 ? chunk->tables : chunk->tables_1g) == 0;
+}
+
 void shadow_note_loss(struct shadow *s, uint64_t host, unsigned level)
 {
     s->seq++;
@@ -37,7 +44,7 @@ void shadow_note_loss(struct shadow *s, uint64_t host, unsigned level)
 static bool protect_entry(pt_word_t *entry)
 {
     uint64_t bits = format->writable | format->software_mmu_writable, before = pt_load(entry);
-    while (before & bits) {
+    while ((before & bits) && !shadow_is_switch(before)) {
         if (pt_cas(entry, &before, before & ~bits)) {
             return (before & format->writable) != 0;
         }
@@ -63,6 +70,7 @@ void shadow_protect_frame(struct hv_vm *vm, struct shadow_page *page)
     for (pt_word_t *entry = rmap_first(rmap_of(chunk, host, 1), &it); entry; entry = rmap_next(&it)) {
         was_writable |= protect_entry(entry);
     }
+    was_writable |= s->hybrid && hybrid_protect(vm, host);
     if (was_writable) {
         shadow_note_loss(s, host, 1);
     }

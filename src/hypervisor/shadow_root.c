@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "hypervisor/hybrid.h"
+#include "hypervisor/notifier.h"
 #include "hypervisor/shadow.h"
 
 #define SYNC_TRIES 4u /* while others open what was protected; then it is emptied */
@@ -57,6 +59,31 @@ static struct shadow_page *make_glue(struct hv_vm *vm)
     return top;
 }
 
+/* Hybrid: the guest's uppermost table is nested. */
+static bool is_nested(struct hv_vcpu *vcpu, const struct shadow_root *wanted)
+{
+    const struct paging *p = &shadow_vcpu_of(vcpu)->guest;
+    return shadow_of(vcpu->vm)->hybrid && hybrid_nests(vcpu, wanted->table >> GUEST_PAGE_SHIFT, p->levels);
+}
+
+/* NULL: the host takes that table away at the moment, or we have no memory. */
+static struct shadow_page *make_anchor(struct hv_vcpu *vcpu, const struct shadow_wanted *table)
+{
+    struct hv_vm *vm = vcpu->vm;
+    uint64_t host = table->frame << GUEST_PAGE_SHIFT;
+    struct shadow_page *anchor = hv_notifier_blocks(vm, host, host + GUEST_PAGE_MASK)
+                                     ? NULL
+                                     : shadow_page_make_glue(vm, table->role.level + 1u);
+    if (anchor && !shadow_link_switch(vm, &anchor->table[0], table->frame, PT_RIGHTS_ALL)) {
+        shadow_zap(vm, anchor);
+        return NULL;
+    }
+    if (anchor) {
+        hv_mark_dirty_gfn(vcpu, table->gfn); /* the hardware may set A and D in it */
+    }
+    return anchor;
+}
+
 /* NULL: CR3 points to where no memory is, or there is none left for us. */
 static struct shadow_page *find_root(struct hv_vcpu *vcpu, const struct shadow_root *wanted)
 {
@@ -73,6 +100,10 @@ static struct shadow_page *find_root(struct hv_vcpu *vcpu, const struct shadow_r
             return NULL;
         }
         page.frame = hv_slot_hva(slot, page.gfn).raw >> GUEST_PAGE_SHIFT;
+    }
+    /* No access comes before a load of CR3 that could wait for a ring to be emptied. */
+    if (is_nested(vcpu, wanted) && !hv_ring_is_full(vcpu)) {
+        return make_anchor(vcpu, &page);
     }
     return shadow_page_get(vcpu->vm, &page);
 }
@@ -95,6 +126,23 @@ static void to_front(struct shadow_vcpu *v, unsigned i)
     v->roots[0] = root;
 }
 
+/* Whether it stands for what it was made for: an anchor whose entry went does not. */
+static bool is_good(const struct shadow *s, const struct shadow_page *page)
+{
+    return shadow_is_valid(s, page) && !(shadow_is_anchor(page) && pt_load(&page->table[0]) == 0);
+}
+
+/* What the hardware begins at. */
+static void set_root(struct hv_vcpu *vcpu)
+{
+    const struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
+    const struct shadow_page *page = v->roots[0].page;
+    const struct hybrid *hybrid = shadow_of(vcpu->vm)->hybrid;
+    vcpu->timer_walks = hybrid ? hybrid->policy.interval : 0;
+    vcpu->root_is_switched = page && shadow_is_anchor(page);
+    vcpu->root = !page ? v->empty : vcpu->root_is_switched ? spte_table(pt_load(&page->table[0])) : page->table;
+}
+
 void shadow_choose_root(struct hv_vcpu *vcpu)
 {
     const struct shadow *s = shadow_of(vcpu->vm);
@@ -104,14 +152,19 @@ void shadow_choose_root(struct hv_vcpu *vcpu)
         wanted.pdptr[i] = v->guest.pdptr[i];
     }
     wanted.table = v->guest.mode == MV_PAGING_OFF ? 0 : wanted.table;
+    bool nested = is_nested(vcpu, &wanted);
     unsigned found = 0;
     for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
-        if (v->roots[i].page && !shadow_is_valid(s, v->roots[i].page)) {
+        if (v->roots[i].page && !is_good(s, v->roots[i].page)) {
             put(vcpu, &v->roots[i]);
         }
         if (v->roots[i].page && is_same(&v->roots[i], &wanted)) {
             found = i + 1;
         }
+    }
+    if (found && shadow_is_anchor(v->roots[found - 1].page) != nested) {
+        put(vcpu, &v->roots[found - 1]);
+        found = 0;
     }
     if (found) {
         to_front(v, found - 1);
@@ -124,7 +177,7 @@ void shadow_choose_root(struct hv_vcpu *vcpu)
         v->roots[SHADOW_PREVIOUS_ROOTS] = wanted;
         to_front(v, SHADOW_PREVIOUS_ROOTS);
     }
-    vcpu->root = v->roots[0].page ? v->roots[0].page->table : v->empty;
+    set_root(vcpu);
 }
 
 void shadow_drop_roots(struct hv_vcpu *vcpu)
@@ -134,6 +187,7 @@ void shadow_drop_roots(struct hv_vcpu *vcpu)
         put(vcpu, &v->roots[i]);
     }
     vcpu->root = v->empty;
+    vcpu->root_is_switched = false;
 }
 
 int shadow_load_root(struct hv_vcpu *vcpu)
@@ -209,7 +263,7 @@ void shadow_invalidate(struct hv_vcpu *vcpu, gva_t gva)
     pthread_mutex_lock(&s->lock);
     for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
         struct shadow_page *page = v->roots[i].page;
-        if (page && shadow_is_valid(s, page) && v->roots[i].role.word == v->role.word) {
+        if (page && is_good(s, page) && !shadow_is_anchor(page) && v->roots[i].role.word == v->role.word) {
             shadow_sync_path(vcpu, page, gva);
         }
     }

@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "hypervisor/hybrid.h"
 #include "hypervisor/shadow.h"
 
 /* It spans two entries, or is smaller than any: but one byte at the start of an entry is an edit of it. */
@@ -71,6 +72,9 @@ static void table_was_written(struct hv_vm *vm, uint64_t frame, unsigned offset,
 {
     struct shadow *s = shadow_of(vm);
     hv_count(&vm->counters.mmu_pte_write, 1);
+    if (s->hybrid) {
+        hybrid_was_written(vm, frame);
+    }
     for (struct shadow_page *page = shadow_page_on(s, frame, NULL); page;) {
         struct shadow_page *next = shadow_page_on(s, frame, page);
         was_written(vm, page, offset, size_bytes);

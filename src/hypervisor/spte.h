@@ -21,7 +21,7 @@
  *     H M W
  *     1 1 1   writable
  *     1 1 0   its next write is to be noticed (dirty log), or it is access-tracked: a compare-and-swap gives W
- * back 1 0 0   write-protected by the MMU: a shadowed table of the guest's; never with EPT or NPT 0 0 0   the
+ * back 1 0 0   write-protected by the MMU: a shadowed table of the guest's; never with EPT or NPT alone 0 0 0 the
  * slot, or the host's page, is read-only: the slow way decides
  */
 #ifndef HYPERVISOR_SPTE_H

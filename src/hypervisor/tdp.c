@@ -26,7 +26,7 @@ int tdp_vm_init(struct hv_vm *vm, const struct pt_format *format)
     tdp->can_populate = o->populate && os_populate(page, GUEST_PAGE_SIZE, OS_POPULATE_READ) == 0;
     tdp_pool_init(&tdp->pool);
     pthread_mutex_init(&tdp->shut_lock, NULL);
-    vm->mmu_state = tdp;
+    vm->nested_state = tdp;
     return 0;
 }
 
@@ -36,7 +36,7 @@ void tdp_vm_finish(struct hv_vm *vm)
     tdp_pool_finish(&tdp->pool);
     pthread_mutex_destroy(&tdp->shut_lock);
     free(tdp);
-    vm->mmu_state = NULL;
+    vm->nested_state = NULL;
 }
 
 int tdp_vcpu_init(struct hv_vcpu *vcpu)
@@ -45,8 +45,8 @@ int tdp_vcpu_init(struct hv_vcpu *vcpu)
     if (!v) {
         return -ENOMEM;
     }
-    vcpu->mmu_state = v;
-    vcpu->root = NULL;
+    vcpu->nested_state = v;
+    vcpu->nested_root = NULL;
     hv_request_post(&vcpu->requests, HV_REQUEST_RELOAD_ROOT);
     return 0;
 }
@@ -56,8 +56,8 @@ void tdp_vcpu_finish(struct hv_vcpu *vcpu)
     struct tdp_vcpu *v = tdp_vcpu_of(vcpu);
     tdp_cache_drain(&tdp_of(vcpu->vm)->pool, &v->cache);
     free(v);
-    vcpu->mmu_state = NULL;
-    vcpu->root = NULL;
+    vcpu->nested_state = NULL;
+    vcpu->nested_root = NULL;
 }
 
 /* The first vCPU that asks for a root makes it. */
@@ -81,7 +81,10 @@ int tdp_load_root(struct hv_vcpu *vcpu)
             tdp_cache_return(cache, made);
         }
     }
-    vcpu->root = root;
+    vcpu->nested_root = root;
+    if (vcpu->vm->options.mmu != HV_MMU_HYBRID) { /* where it is the second one alone */
+        vcpu->root = root;
+    }
     return 0;
 }
 

@@ -50,6 +50,9 @@ struct tdp {
     atomic_bool any_shut;      /* there may be entries that are shut */
     pt_word_t *unlinked;       /* `mmu_lock` */
     uint64_t next_nx_gfn;      /* `mmu_lock`; where the recovery of large pages goes on */
+    /* Hybrid, or NULL: whether the page of that level around a host address may not be written through these
+     * tables, since somebody else wants to notice it. Then all changes of entries are made under his lock. */
+    bool (*is_guarded)(const struct hv_vm *vm, uint64_t hva, unsigned level);
 };
 
 struct tdp_vcpu {
@@ -58,17 +61,23 @@ struct tdp_vcpu {
 
 static inline struct tdp *tdp_of(const struct hv_vm *vm)
 {
-    return vm->mmu_state;
+    return vm->nested_state;
 }
 
 static inline struct tdp_vcpu *tdp_vcpu_of(const struct hv_vcpu *vcpu)
 {
-    return vcpu->mmu_state;
+    return vcpu->nested_state;
 }
 
 static inline pt_word_t *tdp_root(const struct tdp *tdp, unsigned space)
 {
     return __atomic_load_n(&tdp->roots[space], __ATOMIC_ACQUIRE);
+}
+
+static inline bool tdp_is_guarded(const struct hv_vm *vm, uint64_t hva, unsigned level)
+{
+    const struct tdp *tdp = tdp_of(vm);
+    return __builtin_expect(tdp->is_guarded != NULL, 0) && tdp->is_guarded(vm, hva, level);
 }
 
 static inline uint64_t tdp_level_pages(unsigned level)

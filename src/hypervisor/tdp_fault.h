@@ -76,7 +76,7 @@ static inline bool tdp_is_beyond(const struct tdp *tdp, uint64_t gfn)
 TDP_INLINE pt_word_t *tdp_lookup(const struct pt_format *f, const struct hv_vcpu *vcpu, uint64_t gfn,
                                  uint64_t *ret_entry, unsigned *ret_level)
 {
-    pt_word_t *table = vcpu->root;
+    pt_word_t *table = vcpu->nested_root;
     for (unsigned level = tdp_of(vcpu->vm)->levels;; level--) {
         pt_word_t *word = &table[pt_index(gfn << GUEST_PAGE_SHIFT, level)];
         uint64_t entry = pt_load(word);
@@ -183,7 +183,9 @@ TDP_INLINE uint64_t tdp_leaf(const struct pt_format *f, const struct hv_vcpu *vc
         .dirty = is_writable && !(fault->is_logging && tdp->logs_by_dirty_bit),
         .ad = tdp->ad,
     };
-    return spte_make_leaf(f, &leaf);
+    uint64_t entry = spte_make_leaf(f, &leaf);
+    bool is_guarded = tdp_is_guarded(vcpu->vm, leaf.hva, level);
+    return is_guarded ? entry & ~(f->software_mmu_writable | f->writable) : entry;
 }
 
 /*
@@ -288,7 +290,7 @@ TDP_INLINE enum tdp_end tdp_fault_leaf(const struct pt_format *f, struct hv_vcpu
 
 TDP_INLINE enum tdp_end tdp_fault_map(const struct pt_format *f, struct hv_vcpu *vcpu, struct tdp_fault *fault)
 {
-    pt_word_t *table = vcpu->root;
+    pt_word_t *table = vcpu->nested_root;
     unsigned level = tdp_of(vcpu->vm)->levels;
     pt_word_t *word = &table[pt_index(fault->gfn << GUEST_PAGE_SHIFT, level)];
     uint64_t seen = pt_load(word);
@@ -339,7 +341,8 @@ TDP_INLINE unsigned tdp_fault_level(const struct hv_vcpu *vcpu, const struct tdp
             continue;
         }
         hva_t hva = hv_slot_hva(slot, first);
-        if (!is_aligned(hva.raw, pt_level_bytes(level))) {
+        if (!is_aligned(hva.raw, pt_level_bytes(level)) ||
+            (level > 1 && tdp_is_guarded(vcpu->vm, hva.raw, level))) {
             continue;
         }
         if (!hv_notifier_blocks(vcpu->vm, hva.raw, hva.raw + pt_level_bytes(level) - 1)) {
@@ -362,7 +365,7 @@ TDP_INLINE enum tdp_end tdp_fault_no_slot(const struct pt_format *f, struct hv_v
         return TDP_EMULATE;
     }
     fault->level = 1;
-    pt_word_t *table = vcpu->root;
+    pt_word_t *table = vcpu->nested_root;
     for (unsigned level = tdp->levels;;) {
         pt_word_t *word = &table[pt_index(gpa, level)];
         uint64_t seen = pt_load(word);
@@ -460,7 +463,7 @@ TDP_INLINE enum hv_answer tdp_handle(const struct pt_format *f, struct hv_vcpu *
     struct tdp_fault fault;
     tdp_decode_exit(exit, &fault);
     /* Obsolete: there is a request to load the new root. */
-    if (!vcpu->root || vcpu->root != tdp_root(tdp, vcpu->space)) {
+    if (!vcpu->nested_root || vcpu->nested_root != tdp_root(tdp, vcpu->space)) {
         return HV_RETRY;
     }
     if (tdp_is_beyond(tdp, fault.gfn)) {

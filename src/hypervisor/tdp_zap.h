@@ -163,7 +163,7 @@ TDP_INLINE bool tdp_collapse_entry(const struct pt_format *f, struct hv_vm *vm, 
     pt_word_t *table = spte_table(it->entry);
     uint64_t hva = hv_slot_hva(slot, it->gfn).raw, bytes = pt_level_bytes(it->level);
     if (!is_aligned(hva, bytes) || hv_notifier_blocks(vm, hva, hva + bytes - 1) ||
-        (*tdp_page_header(table) & TDP_PAGE_NX)) {
+        (*tdp_page_header(table) & TDP_PAGE_NX) || tdp_is_guarded(vm, hva, it->level)) {
         return false;
     }
     uint64_t leaf = tdp_join(f, vm, slot, table, it->level, hva);

@@ -17,6 +17,7 @@ enum pt_exit_reason {
     PT_EXIT_NPF,
     PT_EXIT_PAGE_FAULT, /* a #PF that is intercepted: shadow paging */
     PT_EXIT_PML_FULL,
+    PT_EXIT_TIMER,     /* so many walks have begun since the last one: hybrid */
     PT_EXIT_NO_MEMORY, /* native only: no slot there, or a write to a read-only one */
     PT_EXIT_COUNT,
 };

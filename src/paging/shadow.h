@@ -13,6 +13,13 @@
 #define SHADOW_ADDRESS_BITS 51
 #define SHADOW_RESERVED (UINT64_C(1) << 51)
 
+/*
+ * The switching bit of agile paging (Gandhi, Hill, Swift: ISCA 2016): an entry that leads to a table, and has it,
+ * leads to the guest's own, by its host address; from there on the guest's tables are walked, through EPT. Its W,
+ * U and NX are the guest's rights so far. A processor that has no such thing takes the bit as reserved.
+ */
+#define SHADOW_SWITCH (UINT64_C(1) << 56)
+
 #define SHADOW_KEY_SHIFT 59 /* the protection key of the guest's entry */
 #define SHADOW_KEY_MASK (UINT64_C(15) << SHADOW_KEY_SHIFT)
 

@@ -162,6 +162,11 @@ int mv_soft_recover_huge_pages(struct mv_vcpu *vcpu, unsigned ratio)
     return ops_of(vcpu) ? ops_of(vcpu)->recover_huge_pages(vcpu->accel, ratio) : -ENOTSUP;
 }
 
+int mv_soft_set_policy(struct mv_vcpu *vcpu, const struct mv_hybrid_policy *policy)
+{
+    return ops_of(vcpu) ? ops_of(vcpu)->set_policy(vcpu->accel, policy) : -ENOTSUP;
+}
+
 int mv_soft_counts(struct mv_vcpu *vcpu, struct mv_soft_counts *ret)
 {
     if (!ops_of(vcpu)) {

@@ -350,6 +350,9 @@ int main(void)
         ON("npt"),
         ON("shadow"),
         ON("shadow,unsync=off,host-page=4K,tlb=L1=64x4:L2=1536x12"),
+        ON("hybrid"),
+        ON("hybrid,policy=nested,host-page=4K,tlb=L1=64x4:L2=1536x12"),
+        ON("hybrid,policy=nest-2"),
         ON("native,walk-caches=on,tlb=L1=64x4:L2=1536x12"),
         ON("ept,host-page=4K,walk-caches=on,nested-tlb=on,tlb=L1=64x4:L2=1536x12"),
     };

@@ -421,13 +421,43 @@ static void with_a_tlb_too(void **state)
     as_natively("soft,mmu=shadow,tlb=L1=64x4:L2=1536x12,host-page=2M,levels=5,address-bits=52");
 }
 
+/* What of the tables is nested changes under the guest, or all of them are, or those up to a level. */
+static void hybrid_is_as_native(void **state)
+{
+    (void)state;
+    as_natively("soft,mmu=hybrid,policy-writes=2,policy-interval=16,levels=5,address-bits=52");
+}
+
+static void nested_by_level_too(void **state)
+{
+    (void)state;
+    as_natively("soft,mmu=hybrid,policy=nest-1,levels=5,address-bits=52");
+    as_natively("soft,mmu=hybrid,policy=nest-2,host-page=4K,levels=5,address-bits=52");
+    as_natively("soft,mmu=hybrid,policy=nest-3,levels=5,address-bits=52");
+}
+
+static void nested_altogether_too(void **state)
+{
+    (void)state;
+    as_natively("soft,mmu=hybrid,policy=nested,levels=5,address-bits=52");
+    as_natively(
+        "soft,mmu=hybrid,policy=nested,tlb=L1=64x4:L2=1536x12,nested-tlb=on,host-page=2M,levels=5,address-bits=52");
+}
+
+static void hybrid_with_few_pages_too(void **state)
+{
+    (void)state;
+    as_natively("soft,mmu=hybrid,policy-writes=1,policy-interval=5,shadow-pages=64,tlb=L1=64x4:L2=1536x12,"
+                "levels=5,address-bits=52");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shadow_is_as_native),
-        cmocka_unit_test(without_unsync_too),
-        cmocka_unit_test(with_few_pages_too),
-        cmocka_unit_test(with_a_tlb_too),
+        cmocka_unit_test(shadow_is_as_native),   cmocka_unit_test(without_unsync_too),
+        cmocka_unit_test(with_few_pages_too),    cmocka_unit_test(with_a_tlb_too),
+        cmocka_unit_test(hybrid_is_as_native),   cmocka_unit_test(nested_by_level_too),
+        cmocka_unit_test(nested_altogether_too), cmocka_unit_test(hybrid_with_few_pages_too),
     };
     return cmocka_run_group_tests_name("shadow-lockstep", tests, NULL, NULL);
 }

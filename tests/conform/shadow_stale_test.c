@@ -254,12 +254,34 @@ static void with_few_pages_and_a_tlb(void **state)
     what_is_stale_was_true("soft,mmu=shadow,shadow-pages=64,tlb=L1=64x4:L2=1536x12,host-page=4K");
 }
 
+static void hybrid_with_a_policy_that_changes_its_mind(void **state)
+{
+    (void)state;
+    what_is_stale_was_true("soft,mmu=hybrid,policy-interval=32");
+}
+
+static void hybrid_by_level(void **state)
+{
+    (void)state;
+    what_is_stale_was_true("soft,mmu=hybrid,policy=nest-1,host-page=4K,tlb=L1=64x4:L2=1536x12");
+    what_is_stale_was_true("soft,mmu=hybrid,policy=nest-3,shadow-pages=64");
+}
+
+static void hybrid_nested(void **state)
+{
+    (void)state;
+    what_is_stale_was_true("soft,mmu=hybrid,policy=nested,tlb=L1=64x4:L2=1536x12");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(with_unsync),
         cmocka_unit_test(without_unsync),
         cmocka_unit_test(with_few_pages_and_a_tlb),
+        cmocka_unit_test(hybrid_with_a_policy_that_changes_its_mind),
+        cmocka_unit_test(hybrid_by_level),
+        cmocka_unit_test(hybrid_nested),
     };
     return cmocka_run_group_tests_name("shadow-stale", tests, NULL, NULL);
 }

@@ -326,6 +326,20 @@ static void with_few_tables_without_unsync(void **state)
                         .has_few = true});
 }
 
+static void hybrid_with_a_policy_that_changes_its_mind(void **state)
+{
+    (void)state;
+    play(&(struct load){.accel = "soft,mmu=hybrid,policy-interval=32", .stride = 4096});
+}
+
+static void hybrid_by_level(void **state)
+{
+    (void)state;
+    play(&(struct load){.accel = "soft,mmu=hybrid,policy=nest-1,tlb=L1=64x4:L2=1536x12", .stride = 4096});
+    play(&(struct load){.accel = "soft,mmu=hybrid,policy=nested", .stride = 4096});
+    play(&(struct load){.accel = "soft,mmu=hybrid,policy-interval=32,policy-writes=1", .stride = 2 << 20});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +348,8 @@ int main(void)
         cmocka_unit_test(with_a_tlb),
         cmocka_unit_test(with_few_tables),
         cmocka_unit_test(with_few_tables_without_unsync),
+        cmocka_unit_test(hybrid_with_a_policy_that_changes_its_mind),
+        cmocka_unit_test(hybrid_by_level),
     };
     return cmocka_run_group_tests_name("shadow-threads", tests, NULL, NULL);
 }

@@ -338,6 +338,12 @@ static void npt_in_lockstep(void **state)
     steps(&slots_on_npt, "npt_in_lockstep");
 }
 
+static void hybrid_in_lockstep(void **state)
+{
+    (void)state;
+    steps(&slots_on_hybrid, "hybrid_in_lockstep");
+}
+
 static void shadow_in_lockstep(void **state)
 {
     (void)state;
@@ -347,10 +353,9 @@ static void shadow_in_lockstep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(native_in_lockstep),
-        cmocka_unit_test(ept_in_lockstep),
-        cmocka_unit_test(npt_in_lockstep),
-        cmocka_unit_test(shadow_in_lockstep),
+        cmocka_unit_test(native_in_lockstep), cmocka_unit_test(ept_in_lockstep),
+        cmocka_unit_test(npt_in_lockstep),    cmocka_unit_test(shadow_in_lockstep),
+        cmocka_unit_test(hybrid_in_lockstep),
     };
     const char *seed = getenv("MEMVIRT_SEED");
     random_state = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL) * 0x9e3779b97f4a7c15u | 1;

@@ -150,8 +150,13 @@ static const char *hv_why_not(void)
 static struct slots_vm *create(enum hv_mmu_kind mmu, unsigned address_bits)
 {
     struct slots_vm *vm = calloc(1, sizeof *vm);
-    const struct hv_options options = {
-        .mmu = mmu, .tdp_levels = 5, .level_max = 3, .address_bits = (uint8_t)address_bits, .access_dirty = true};
+    bool is_hybrid = mmu == HV_MMU_HYBRID;
+    const struct hv_options options = {.mmu = mmu,
+                                       .tdp_levels = 5,
+                                       .level_max = 3,
+                                       .address_bits = (uint8_t)address_bits,
+                                       .access_dirty = !is_hybrid,
+                                       .no_unsync = is_hybrid};
     if (!vm || hv_vm_create(&options, &vm->hv) < 0) {
         abort();
     }
@@ -176,6 +181,11 @@ static struct slots_vm *npt_create(unsigned address_bits)
 static struct slots_vm *shadow_create(unsigned address_bits)
 {
     return create(HV_MMU_SHADOW, address_bits);
+}
+
+static struct slots_vm *hybrid_create(unsigned address_bits)
+{
+    return create(HV_MMU_HYBRID, address_bits);
 }
 
 static void destroy(struct slots_vm *vm)
@@ -269,3 +279,4 @@ OURS(native);
 OURS(ept);
 OURS(npt);
 OURS(shadow);
+OURS(hybrid);

@@ -42,6 +42,7 @@ struct slots_on {
     unsigned (*spaces)(struct slots_vm *vm);
 };
 
-extern const struct slots_on slots_on_kvm, slots_on_native, slots_on_ept, slots_on_npt, slots_on_shadow;
+extern const struct slots_on slots_on_kvm, slots_on_native, slots_on_ept, slots_on_npt, slots_on_shadow,
+    slots_on_hybrid;
 
 #endif

@@ -482,7 +482,8 @@ static void zones(void **state)
         .name = #body "(" #who ")", .test_func = body, .setup_func = open_world, .teardown_func = close_world,    \
         .initial_state = (void *)(uintptr_t)&slots_on_##who                                                       \
     }
-#define ON_EACH(body) ON(body, kvm), ON(body, native), ON(body, ept), ON(body, npt), ON(body, shadow)
+#define ON_EACH(body)                                                                                             \
+    ON(body, kvm), ON(body, native), ON(body, ept), ON(body, npt), ON(body, shadow), ON(body, hybrid)
 
 int main(void)
 {

@@ -14,7 +14,8 @@
 #define PAGE UINT64_C(4096)
 
 static const char *const with_tables[] = {"soft,mmu=ept,host-page=4K", "soft,mmu=npt,host-page=4K",
-                                          "soft,mmu=shadow,host-page=4K"};
+                                          "soft,mmu=shadow,host-page=4K", "soft,mmu=hybrid,host-page=4K",
+                                          "soft,mmu=hybrid,policy=nested,host-page=4K"};
 
 static uint64_t exits(struct soft_guest *g)
 {
@@ -107,7 +108,7 @@ static void what_cannot_be_mapped_is_said(void **state)
 static void a_protected_page_asks_again(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < sizeof with_tables / sizeof with_tables[0]; i++) {
         struct soft_guest g;
         soft_guest_make(&g, with_tables[i]);
         map_pages(&g, 8);
@@ -130,7 +131,7 @@ static void a_protected_page_asks_again(void **state)
 static void a_page_that_is_used_is_young(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < sizeof with_tables / sizeof with_tables[0]; i++) {
         struct soft_guest g;
         soft_guest_make(&g, with_tables[i]);
         map_pages(&g, 8);
@@ -147,11 +148,10 @@ static void a_page_that_is_used_is_young(void **state)
     }
 }
 
-static void split_pages_are_large_again(void **state)
+static void split_on(const char *accel)
 {
-    (void)state;
     struct soft_guest g;
-    soft_guest_make(&g, "soft,mmu=ept,host-page=2M,nx-huge-pages=on");
+    soft_guest_make(&g, accel);
     map_pages(&g, 8);
     access_page(&g, 1, MV_ACCESS_READ);
     uint64_t large = counter(&g, "pages_2m");
@@ -166,6 +166,13 @@ static void split_pages_are_large_again(void **state)
     access_page(&g, 1, MV_ACCESS_READ);
     assert_int_equal(counter(&g, "pages_2m"), large);
     soft_guest_end(&g);
+}
+
+static void split_pages_are_large_again(void **state)
+{
+    (void)state;
+    split_on("soft,mmu=ept,host-page=2M,nx-huge-pages=on");
+    split_on("soft,mmu=hybrid,policy=nested,host-page=2M,nx-huge-pages=on");
 }
 
 int main(void)

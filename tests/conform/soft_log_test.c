@@ -31,7 +31,8 @@ static struct mv_soft_counts counts_of(struct soft_guest *g)
 }
 
 /* Tables of those pages: PML4, PDPT, PD and 4 of the lowest level. Walks write to them: they have A and D bits. */
-#define LOGGED_TABLES 7
+#define LOWEST_TABLES 4
+#define LOGGED_TABLES (LOWEST_TABLES + 3)
 
 /*
  * Write-protection is one exit a dirty page; PML one for each 512; D bits none (AMD's SVM-PML v4 series and
@@ -43,13 +44,17 @@ static void logs_cost_what_is_published(void **state)
     static const struct {
         const char *accel;
         uint64_t exits, pml_full;
-    } cases[] = {{"soft,mmu=ept,host-page=4K,log-by=write-protection", 2048 + LOGGED_TABLES, 0},
-                 {"soft,mmu=npt,host-page=4K,log-by=write-protection", 2048 + LOGGED_TABLES, 0},
-                 {"soft,mmu=ept,host-page=4K,log-by=dirty-bit", 0, 0},
-                 {"soft,mmu=npt,host-page=4K,log-by=dirty-bit", 0, 0},
-                 {"soft,mmu=ept,host-page=4K,log-by=pml", 0, (2048 + LOGGED_TABLES) / 512},
-                 {"soft,mmu=native", 0, 0},
-                 {"soft,mmu=shadow", 2048, 0}}; /* the hardware writes to none of the guest's tables */
+    } cases[] = {
+        {"soft,mmu=ept,host-page=4K,log-by=write-protection", 2048 + LOGGED_TABLES, 0},
+        {"soft,mmu=npt,host-page=4K,log-by=write-protection", 2048 + LOGGED_TABLES, 0},
+        {"soft,mmu=ept,host-page=4K,log-by=dirty-bit", 0, 0},
+        {"soft,mmu=npt,host-page=4K,log-by=dirty-bit", 0, 0},
+        {"soft,mmu=ept,host-page=4K,log-by=pml", 0, (2048 + LOGGED_TABLES) / 512},
+        {"soft,mmu=native", 0, 0},
+        {"soft,mmu=shadow", 2048, 0}, /* the hardware writes to none of the guest's tables */
+        {"soft,mmu=hybrid,policy=shadow", 2048, 0},
+        {"soft,mmu=hybrid,policy=nest-1,host-page=4K", 2048 + LOWEST_TABLES, 0}, /* what leads to them went */
+        {"soft,mmu=hybrid,policy=nested,host-page=4K", 2048, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct soft_guest g;
         soft_guest_make(&g, cases[i].accel);

@@ -99,6 +99,9 @@ static const struct mode {
     {"soft,mmu=npt,log-by=dirty-bit,eager-split=off,walk-caches=on,nested-tlb=on", 0},
     {"soft,mmu=shadow", 0},
     {"soft,mmu=shadow,unsync=off,tlb=L1=64x4:L2=1536x12", 1024},
+    {"soft,mmu=hybrid,policy-interval=64", 0},
+    {"soft,mmu=hybrid,policy=nested,eager-split=on", 1024},
+    {"soft,mmu=hybrid,policy=nest-1,tlb=L1=64x4:L2=1536x12", 0},
 };
 #define MODES (sizeof modes / sizeof modes[0])
 
@@ -280,6 +283,7 @@ static void a_dropped_mark_is_found(void **state)
         {"soft,mmu=ept,access-dirty=off,eager-split=on", 0},
         {"soft,mmu=npt,log-by=write-protection,eager-split=on", 0},
         {"soft,mmu=shadow", 0},
+        {"soft,mmu=hybrid,policy=nest-2", 0},
     };
     uint64_t seed = world_seed();
     for (size_t i = 0; i < sizeof marking / sizeof marking[0]; i++) {
@@ -297,6 +301,7 @@ static void a_mark_that_is_cleared_unseen_is_found(void **state)
         {"soft,mmu=ept,log-by=pml,eager-split=on", 0},
         {"soft,mmu=npt,log-by=dirty-bit,eager-split=off", 0},
         {"soft,mmu=shadow", 0},
+        {"soft,mmu=hybrid,policy=nest-2", 0},
     };
     uint64_t seed = world_seed();
     for (size_t i = 0; i < sizeof clearing / sizeof clearing[0]; i++) {

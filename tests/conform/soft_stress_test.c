@@ -40,6 +40,9 @@ static const struct {
     {"soft,mmu=shadow", 0},
     {"soft,mmu=shadow", 1024},
     {"soft,mmu=shadow,unsync=off,host-page=4K,shadow-pages=64,tlb=L1=64x4:L2=1536x12", 0},
+    {"soft,mmu=hybrid,policy-interval=64", 0},
+    {"soft,mmu=hybrid,policy=nested,nested-tlb=on,tlb=L1=64x4:L2=1536x12", 1024},
+    {"soft,mmu=hybrid,policy=nest-2,host-page=4K,shadow-pages=64", 0},
 };
 #define SCHEMES (sizeof schemes / sizeof schemes[0])
 

@@ -28,6 +28,9 @@ static const char *const schemes[] = {
     "soft,mmu=ept,levels=5,address-bits=52",
     "soft,mmu=shadow",
     "soft,mmu=shadow,unsync=off,host-page=4K,tlb=L1=64x4:L2=1536x12",
+    "soft,mmu=hybrid,policy-interval=64",
+    "soft,mmu=hybrid,policy=nest-2,host-page=4K,tlb=L1=64x4:L2=1536x12",
+    "soft,mmu=hybrid,policy=nested,levels=5,address-bits=52,nested-tlb=on",
 };
 #define SCHEMES (sizeof schemes / sizeof schemes[0])
 
@@ -573,6 +576,13 @@ static void bad_properties_are_named(void **state)
         "soft,shadow-pages=63",
         "soft,mmu=shadow,log-by=pml",
         "soft,mmu=shadow,access-dirty=off",
+        "soft,mmu=hybrid,log-by=pml",
+        "soft,mmu=hybrid,access-dirty=on",
+        "soft,mmu=hybrid,unsync=on",
+        "soft,mmu=hybrid,execute-only=on",
+        "soft,policy=none",
+        "soft,policy-writes=0",
+        "soft,policy-interval=",
         "soft,mmu=npt,log-by=pml",
         "soft,mmu=npt,access-dirty=off",
         "soft,mmu=npt,execute-only=on",

@@ -27,6 +27,8 @@ static const char *const schemes[] = {
     "soft,mmu=ept,host-page=4K,access-dirty=off",
     "soft,mmu=npt,host-page=4K,tlb=L1=64x4:L2=1536x12,walk-caches=on,nested-tlb=on",
     "soft,mmu=shadow,host-page=4K",
+    "soft,mmu=hybrid,policy=nest-1,host-page=4K",
+    "soft,mmu=hybrid,policy=nested,host-page=4K",
 };
 #define SCHEMES (sizeof schemes / sizeof schemes[0])
 

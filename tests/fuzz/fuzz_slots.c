@@ -244,15 +244,18 @@ static void open_world(struct world *w, uint8_t how)
     if (event < 0) {
         event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     }
+    const bool is_hybrid = how % 4 == 3 && (how & 8);
     const struct hv_options options = {
         .mmu = how % 4 == 0   ? HV_MMU_NATIVE
                : how % 4 == 1 ? HV_MMU_EPT
                : how % 4 == 2 ? HV_MMU_NPT
+               : is_hybrid    ? HV_MMU_HYBRID
                               : HV_MMU_SHADOW,
+        .no_unsync = is_hybrid,
         .tdp_levels = how & 16 ? 5 : 4,
         .level_max = 3,
         .address_bits = how & 32 ? 52 : 46,
-        .access_dirty = true,
+        .access_dirty = !is_hybrid,
         .zap_slot_only = (how & 64) != 0,
     };
     *w = (struct world){.ram = ram_of_the_process(), .event = event};

@@ -40,6 +40,9 @@ static const char *const schemes[] = {
     "soft,mmu=npt,log-by=write-protection,tlb=L1=4x4,nested-tlb=on,populate=off",
     "soft,mmu=shadow",
     "soft,mmu=shadow,unsync=off,shadow-pages=64,tlb=L1=4x4",
+    "soft,mmu=hybrid,policy-writes=1,policy-interval=4",
+    "soft,mmu=hybrid,policy=nested,nested-tlb=on",
+    "soft,mmu=hybrid,policy=nest-2,shadow-pages=64,tlb=L1=4x4",
 };
 
 static void must(int truth)

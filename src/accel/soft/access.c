@@ -151,7 +151,7 @@ static enum mv_soft_end write_physical(struct accel_vcpu *vcpu, mv_gpa_t gpa, ui
     if (must_wait(vcpu, outcome)) {
         return MV_SOFT_RING_FULL;
     }
-    if (soft_is_shadow(vcpu)) {
+    if (soft_has_shadow(vcpu)) {
         return store_physical(vcpu, gpa, value, outcome);
     }
     enum mv_soft_end end = soft_translate_physical(vcpu, gpa, MV_ACCESS_WRITE, &target, outcome);
@@ -179,10 +179,10 @@ static bool peek_physical(struct accel_vcpu *vcpu, mv_gpa_t gpa, uint64_t *ret)
 
 /* --- Instructions ----------------------------------------------------------------------------------- */
 
-/* A shadowed guest's are intercepted. */
+/* A shadowed guest's are intercepted. Not so with hybrid, whose shadow is never unsync. */
 static bool intercept(struct accel_vcpu *vcpu, uint64_t *count, const char *reason)
 {
-    if (!soft_is_shadow(vcpu)) {
+    if (vcpu->vm->options.hv.mmu != HV_MMU_SHADOW) {
         return false;
     }
     soft_count_intercept(vcpu, count, reason);
@@ -273,6 +273,7 @@ static void counts(struct accel_vcpu *vcpu, struct mv_soft_counts *ret)
                                    .exits_cr3 = vcpu->exits_cr3,
                                    .exits_registers = vcpu->exits_registers,
                                    .exits_invlpg = vcpu->exits_invlpg,
+                                   .exits_timer = vcpu->exits[PT_EXIT_TIMER],
                                    .exits_mmio = vcpu->exits_mmio,
                                    .exits_physical = vcpu->exits_physical};
     _Static_assert(MV_SOFT_WALK_REFS_MAX == HW_WALK_REFS_MAX, "one histogram");
@@ -339,6 +340,7 @@ const struct accel_cpu_ops soft_cpu_ops = {
     .shadow_pages = soft_shadow_pages,
     .shrink_shadow = soft_shrink_shadow,
     .recover_huge_pages = soft_recover_huge_pages,
+    .set_policy = soft_set_policy,
     .counts = counts,
     .set_hooks = set_hooks,
 };

@@ -57,7 +57,7 @@ enum mv_soft_end soft_emulate(struct accel_vcpu *vcpu, gva_t gva, struct pt_acce
     *ret = (struct soft_target){.host = hv_guest_bytes(vcpu->hv, walk.gpa, access.kind),
                                 .gpa = walk.gpa,
                                 .page_shift = GUEST_PAGE_SHIFT,
-                                .is_emulated = soft_is_shadow(vcpu)};
+                                .is_emulated = soft_has_shadow(vcpu)};
     return MV_SOFT_DONE;
 }
 

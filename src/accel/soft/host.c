@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* What a caller asks of the VM as a whole: pages mapped beforehand, host ranges that change, large pages again. */
 #include "accel/soft/internal.h"
+#include "hypervisor/hybrid.h"
 #include "hypervisor/mmu_ops.h"
 #include "hypervisor/notifier.h"
 
@@ -38,6 +39,15 @@ uint64_t soft_shadow_pages(struct accel_vcpu *vcpu)
 uint64_t soft_shrink_shadow(struct accel_vcpu *vcpu, uint64_t pages)
 {
     return hv_shrink(vcpu->vm->hv, pages);
+}
+
+int soft_set_policy(struct accel_vcpu *vcpu, const struct mv_hybrid_policy *policy)
+{
+    if (vcpu->vm->options.hv.mmu != HV_MMU_HYBRID) {
+        return -EOPNOTSUPP;
+    }
+    hybrid_set_policy(vcpu->vm->hv, policy);
+    return 0;
 }
 
 int soft_recover_huge_pages(struct accel_vcpu *vcpu, unsigned ratio)

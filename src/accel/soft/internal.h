@@ -16,6 +16,7 @@ struct soft_options {
     struct hv_options hv;
     struct hw_options hw;
     bool has_said_walk_caches; /* else they follow tlb */
+    bool has_said_access_dirty, has_said_unsync;
     bool watch_host;
 };
 
@@ -54,12 +55,13 @@ struct soft_target {
     uint8_t *host; /* NULL: MMIO */
     gpa_t gpa;
     uint8_t page_shift;
-    bool is_emulated; /* shadow: a write goes through hv_store */
+    bool is_emulated; /* shadow, hybrid: a write goes through hv_store */
 };
 
-static inline bool soft_is_shadow(const struct accel_vcpu *vcpu)
+/* Tables of the guest's are shadowed, all or some: its loads of CR3 are exits, and its stores may be. */
+static inline bool soft_has_shadow(const struct accel_vcpu *vcpu)
 {
-    return vcpu->vm->options.hv.mmu == HV_MMU_SHADOW;
+    return vcpu->vm->options.hv.mmu == HV_MMU_SHADOW || vcpu->vm->options.hv.mmu == HV_MMU_HYBRID;
 }
 
 /* vcpu.c */
@@ -99,6 +101,7 @@ int soft_set_shadow_pages(struct accel_vcpu *vcpu, uint64_t pages);
 uint64_t soft_shadow_pages(struct accel_vcpu *vcpu);
 uint64_t soft_shrink_shadow(struct accel_vcpu *vcpu, uint64_t pages);
 int soft_recover_huge_pages(struct accel_vcpu *vcpu, unsigned ratio);
+int soft_set_policy(struct accel_vcpu *vcpu, const struct mv_hybrid_policy *policy);
 
 /* bus.c */
 struct hw_bus soft_bus(struct accel_vcpu *vcpu);

@@ -9,6 +9,8 @@
 
 #define TLB_ENTRIES_MAX (1u << 20)
 #define SHADOW_PAGES_MIN 64u
+#define POLICY_WRITES 2u
+#define POLICY_INTERVAL 65536u
 
 struct word {
     const char *at;
@@ -57,9 +59,9 @@ static bool read_number(struct word *w, uint32_t max, uint32_t *ret)
 
 static bool set_mmu(struct soft_options *o, struct word w)
 {
-    static const char *const words[] = {"native", "ept", "npt", "shadow", NULL};
-    static const enum hv_mmu_kind kinds[] = {HV_MMU_NATIVE, HV_MMU_EPT, HV_MMU_NPT, HV_MMU_SHADOW};
-    static const enum hw_dimension dimensions[] = {HW_NATIVE, HW_EPT, HW_NPT, HW_SHADOW};
+    static const char *const words[] = {"native", "ept", "npt", "shadow", "hybrid", NULL};
+    static const enum hv_mmu_kind kinds[] = {HV_MMU_NATIVE, HV_MMU_EPT, HV_MMU_NPT, HV_MMU_SHADOW, HV_MMU_HYBRID};
+    static const enum hw_dimension dimensions[] = {HW_NATIVE, HW_EPT, HW_NPT, HW_SHADOW, HW_HYBRID};
     int i = word_among(w, words);
     if (i < 0) {
         return false;
@@ -158,6 +160,7 @@ static bool set_log_by(struct soft_options *o, struct word w)
 
 static bool set_access_dirty(struct soft_options *o, struct word w)
 {
+    o->has_said_access_dirty = true;
     return read_switch(w, &o->hv.access_dirty);
 }
 
@@ -190,6 +193,7 @@ static bool set_unsync(struct soft_options *o, struct word w)
 {
     bool on = true, ok = read_switch(w, &on);
     o->hv.no_unsync = !on;
+    o->has_said_unsync = true;
     return ok;
 }
 
@@ -203,6 +207,25 @@ static bool set_mmio_caching(struct soft_options *o, struct word w)
 static bool set_emulate_supervisor(struct soft_options *o, struct word w)
 {
     return read_switch(w, &o->hv.emulate_supervisor);
+}
+
+static bool set_policy(struct soft_options *o, struct word w)
+{
+    static const char *const words[] = {"shadow", "nest-1", "nest-2", "nest-3", "nest-4", "nested", "agile", NULL};
+    int i = word_among(w, words);
+    o->hv.policy.kind = i == 6 ? POLICY_AGILE : POLICY_BY_LEVEL;
+    o->hv.policy.nested_levels = (uint8_t)i;
+    return i >= 0;
+}
+
+static bool set_policy_writes(struct soft_options *o, struct word w)
+{
+    return read_number(&w, 1u << 30, &o->hv.policy.writes) && w.length == 0;
+}
+
+static bool set_policy_interval(struct soft_options *o, struct word w)
+{
+    return read_number(&w, 1u << 30, &o->hv.policy.interval) && w.length == 0;
 }
 
 static bool set_shadow_pages(struct soft_options *o, struct word w)
@@ -244,7 +267,7 @@ static const struct property {
     bool (*set)(struct soft_options *o, struct word value);
     const char *values;
 } properties[] = {
-    {"mmu", set_mmu, "native, ept, npt or shadow"},
+    {"mmu", set_mmu, "native, ept, npt, shadow or hybrid"},
     {"host-page", set_host_page, "4K, 2M or 1G"},
     {"levels", set_levels, "4 or 5"},
     {"tlb", set_tlb, "off, or arrays as in L1=64x4:L2=1536x12, whose number of sets is a power of two"},
@@ -261,6 +284,9 @@ static const struct property {
     {"mmio-caching", set_mmio_caching, "on or off"},
     {"emulate-supervisor", set_emulate_supervisor, "on or off"},
     {"shadow-pages", set_shadow_pages, "a number from 64 on"},
+    {"policy", set_policy, "agile, shadow, nested, or nest-1 to nest-4"},
+    {"policy-writes", set_policy_writes, "a number from 1 on"},
+    {"policy-interval", set_policy_interval, "a number from 1 on"},
     {"address-bits", set_address_bits, "a number from 36 to 52"},
     {"1g-pages", set_1g_pages, "on or off"},
     {"vendor", set_vendor, "intel or amd"},
@@ -277,7 +303,8 @@ static void set_defaults(struct soft_options *o)
                .level_max = 3,
                .address_bits = 48,
                .log_by = HV_LOG_BY_WRITE_PROTECTION, /* as KVM without PML: a harvest reads no tables */
-               .access_dirty = true},
+               .access_dirty = true,
+               .policy = {.kind = POLICY_AGILE, .writes = POLICY_WRITES, .interval = POLICY_INTERVAL}},
         .hw = {.dimension = HW_EPT,
                .cpu = {.address_bits = 48, .has_1g_pages = true, .has_pse36 = true},
                .nested_levels = 4,
@@ -325,7 +352,12 @@ static int check_together(const struct soft_options *o, struct mv_error *err)
         return error_set(err, -EINVAL, "bad-property", "soft",
                          "accelerator soft: emulate-supervisor=on needs mmu=shadow");
     }
-    bool has_nested = o->hv.mmu == HV_MMU_EPT || o->hv.mmu == HV_MMU_NPT;
+    if (o->hv.mmu == HV_MMU_HYBRID &&
+        ((o->has_said_access_dirty && o->hv.access_dirty) || (o->has_said_unsync && !o->hv.no_unsync))) {
+        return error_set(err, -EINVAL, "bad-property", "soft",
+                         "accelerator soft: mmu=hybrid is with access-dirty=off and unsync=off alone");
+    }
+    bool has_nested = o->hv.mmu == HV_MMU_EPT || o->hv.mmu == HV_MMU_NPT || o->hv.mmu == HV_MMU_HYBRID;
     if (has_nested && o->hv.address_bits > 48 && o->hv.tdp_levels == 4) {
         return error_set(err, -EINVAL, "bad-property", "soft",
                          "accelerator soft: address-bits=%u needs levels=5: tables of 4 levels end at 48",
@@ -348,6 +380,14 @@ int soft_options_parse(const char *text, struct soft_options *ret, struct mv_err
     if (!ret->has_said_walk_caches) {
         ret->hw.has_walk_caches = !ret->hw.model_tlb; /* who counts, counts whole walks */
     }
+    int rc = check_together(ret, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (ret->hv.mmu == HV_MMU_HYBRID) {
+        ret->hv.access_dirty = false;
+        ret->hv.no_unsync = true;
+    }
     bool has_dirty_bits = ret->hv.access_dirty && (ret->hv.mmu == HV_MMU_EPT || ret->hv.mmu == HV_MMU_NPT);
     if (!has_dirty_bits && ret->hv.log_by == HV_LOG_BY_DIRTY_BIT) {
         ret->hv.log_by = HV_LOG_BY_WRITE_PROTECTION;
@@ -359,5 +399,5 @@ int soft_options_parse(const char *text, struct soft_options *ret, struct mv_err
                                     .execute_only = true,
                                     .large_1g = ret->hw.cpu.has_1g_pages,
                                     .access_dirty = ret->hv.access_dirty};
-    return check_together(ret, err);
+    return 0;
 }

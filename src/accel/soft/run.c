@@ -13,6 +13,7 @@ static const char *const exit_names[PT_EXIT_COUNT] = {
     [PT_EXIT_NPF] = "npf",
     [PT_EXIT_PAGE_FAULT] = "page_fault",
     [PT_EXIT_PML_FULL] = "pml_full",
+    [PT_EXIT_TIMER] = "timer",
     [PT_EXIT_NO_MEMORY] = "no_memory",
 };
 
@@ -50,10 +51,10 @@ static void see_to_requests(struct accel_vcpu *vcpu)
     }
     if (requests & HV_REQUEST_RELOAD_ROOT) {
         (void)vcpu->hv->vm->mmu->load_root(vcpu->hv);
-        hw_mmu_set_root(vcpu->hw, vcpu->hv->root, SOFT_VPID);
+        soft_set_root(vcpu);
     }
     if (requests & (HV_REQUEST_RELOAD_ROOT | HV_REQUEST_FLUSH)) {
-        if (soft_is_shadow(vcpu)) {
+        if (soft_has_shadow(vcpu)) {
             hw_mmu_flush_all(vcpu->hw); /* it may have translations of other roots of ours */
         } else {
             hw_mmu_invept(vcpu->hw);
@@ -124,6 +125,12 @@ static enum mv_soft_end host_error(struct accel_vcpu *vcpu, struct mv_soft_outco
     return MV_SOFT_HOST_ERROR;
 }
 
+/* The hypervisor has said whether it was a write to a table. */
+static bool has_wrote(const struct accel_vcpu *vcpu, const struct pt_exit *exit)
+{
+    return exit->reason == PT_EXIT_PAGE_FAULT || (exit->reason == PT_EXIT_EPT_VIOLATION && soft_has_shadow(vcpu));
+}
+
 /* Inside. Whether the hypervisor has repaired it, and the access is to be tried again. */
 static enum hv_answer handle(struct accel_vcpu *vcpu, const struct pt_exit *exit)
 {
@@ -139,8 +146,8 @@ static enum hv_answer handle(struct accel_vcpu *vcpu, const struct pt_exit *exit
         soft_enter(vcpu);
         answer = hv_handle_again(vcpu->hv, exit);
     }
-    if (exit->reason == PT_EXIT_PAGE_FAULT && vcpu->hv->wrote_table) {
-        vcpu->exits[PT_EXIT_PAGE_FAULT]--; /* counted by what it was for */
+    if (has_wrote(vcpu, exit) && vcpu->hv->wrote_table) {
+        vcpu->exits[exit->reason]--; /* counted by what it was for */
         vcpu->exits_table_write++;
     }
     return answer;

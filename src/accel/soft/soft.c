@@ -15,7 +15,7 @@ static void check(struct mv_accel_status *ret)
     *ret = (struct mv_accel_status){.name = "soft", .usable = true, .reason = "ok"};
     snprintf(
         ret->text, sizeof ret->text,
-        "in this process: native, EPT, NPT and shadow, %u memory slots; for a caller's own CPU and for traces",
+        "in this process: native, EPT, NPT, shadow and hybrid, %u memory slots; for a caller's own CPU and for traces",
         HV_SLOT_IDS);
 }
 
@@ -242,6 +242,8 @@ static void vm_counters(struct accel_vm *vm, accel_counter_fn *each, void *opaqu
         {"mmu_recycled", sum.mmu_recycled},
         {"rmap_recycled", sum.rmap_recycled},
         {"invlpg", sum.invlpg},
+        {"hybrid_nested", sum.hybrid_nested},
+        {"hybrid_shadowed", sum.hybrid_shadowed},
         {"remote_tlb_flush", sum.remote_tlb_flush},
         {"remote_tlb_flush_requests", sum.remote_tlb_flush_requests},
         {"host_events", vm->watch ? hv_uffd_events(vm->watch) : 0},

@@ -19,7 +19,16 @@ struct paging_cpu soft_paging_cpu(const struct accel_vm *vm)
 
 void soft_set_root(struct accel_vcpu *vcpu)
 {
-    hw_mmu_set_root(vcpu->hw, vcpu->hv->root, SOFT_VPID);
+    const struct hv_vcpu *hv = vcpu->hv;
+    if (vcpu->vm->options.hv.mmu != HV_MMU_HYBRID) {
+        hw_mmu_set_root(vcpu->hw, hv->root, SOFT_VPID);
+        return;
+    }
+    struct hw_hybrid_roots roots = {.root = hv->root,
+                                    .nested = hv->nested_root,
+                                    .is_switched = hv->root_is_switched,
+                                    .timer_walks = hv->timer_walks};
+    hw_mmu_set_hybrid_roots(vcpu->hw, &roots, SOFT_VPID);
 }
 
 void soft_count_intercept(struct accel_vcpu *vcpu, uint64_t *count, const char *reason)
@@ -33,7 +42,7 @@ void soft_count_intercept(struct accel_vcpu *vcpu, uint64_t *count, const char *
 /* The hypervisor of a shadowed guest has to know, and gives another root. */
 static void tell_regs(struct accel_vcpu *vcpu, const struct paging_regs *regs)
 {
-    if (soft_is_shadow(vcpu)) {
+    if (soft_has_shadow(vcpu)) {
         struct paging_cpu cpu = soft_paging_cpu(vcpu->vm);
         hv_set_regs(vcpu->hv, regs, &cpu);
         soft_set_root(vcpu);
@@ -112,7 +121,7 @@ int soft_set_sregs(struct accel_vcpu *vcpu, const struct kvm_sregs *sregs)
     vcpu->sregs = *sregs;
     judge_privilege(vcpu);
     hw_mmu_set_regs(vcpu->hw, &after);
-    if (soft_is_shadow(vcpu) && is_other) {
+    if (soft_has_shadow(vcpu) && is_other) {
         soft_count_intercept(vcpu, &vcpu->exits_registers, "registers");
     }
     if (is_other || has_pdptrs(sregs->cr0, sregs->cr4, sregs->efer)) { /* another privilege is no flush */
@@ -139,7 +148,7 @@ bool soft_load_cr3(struct accel_vcpu *vcpu, uint64_t cr3)
         hw_mmu_set_regs(vcpu->hw, &after); /* for these four; what follows flushes, whether CR3 differs or not */
     }
     hw_mmu_load_cr3(vcpu->hw, after.cr3, keep);
-    if (soft_is_shadow(vcpu)) {
+    if (soft_has_shadow(vcpu)) {
         soft_count_intercept(vcpu, &vcpu->exits_cr3, "cr3_load");
     }
     tell_regs(vcpu, &after);

@@ -1,0 +1,693 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The hybrid MMU by <memvirt/soft.h>: what it costs, to the unit; that policies decide, and change their minds;
+ * and what must hold where its two parts meet. That it is as native is shown by the tests of shadow and of soft,
+ * which have it in their lists.
+ */
+#include "tests/conform/soft_guest.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define GVA UINT64_C(0x7f0000400000)
+#define RIGHTS (PTE_P | PTE_W | PTE_U)
+#define USED (RIGHTS | PTE_A | PTE_D)
+#define CR0_WP (UINT64_C(1) << 16)
+#define CR0 UINT64_C(0x80010001) /* PG, WP, PE */
+
+static struct soft_guest guest, *const g = &guest;
+
+static void make(const char *accel)
+{
+    soft_guest_make(g, accel);
+}
+
+static int end(void **state)
+{
+    (void)state;
+    soft_guest_end(g);
+    return 0;
+}
+
+static uint64_t counter(const char *name)
+{
+    struct mv_counter counters[64];
+    size_t count = mv_vm_counters(g->vm, MV_COUNTERS_KERNEL, counters, 64);
+    for (size_t i = 0; i < count && i < 64; i++) {
+        if (strcmp(counters[i].name, name) == 0) {
+            return counters[i].value;
+        }
+    }
+    fail_msg("there is no counter %s", name);
+    return 0;
+}
+
+static struct mv_soft_counts counts(void)
+{
+    struct mv_soft_counts ret;
+    assert_int_equal(mv_soft_counts(g->vcpu, &ret), 0);
+    return ret;
+}
+
+static enum mv_soft_end touch(uint64_t gva, enum mv_access kind, uint64_t *ret_gpa)
+{
+    struct mv_soft_outcome outcome;
+    struct mv_soft_place place = {0};
+    enum mv_soft_end ret = mv_soft_touch(g->vcpu, mv_gva(gva), kind, &place, &outcome);
+    *ret_gpa = place.gpa.raw;
+    return ret;
+}
+
+static void assert_maps(uint64_t gva, enum mv_access kind, uint64_t gpa)
+{
+    uint64_t got;
+    assert_int_equal(touch(gva, kind, &got), MV_SOFT_DONE);
+    assert_int_equal(got, gpa);
+}
+
+static void assert_faults(uint64_t gva, enum mv_access kind)
+{
+    uint64_t got;
+    assert_int_equal(touch(gva, kind, &got), MV_SOFT_FAULT);
+}
+
+static uint64_t table_of(uint64_t gva, unsigned level)
+{
+    return soft_guest_entry_gpa(g, gva, level) & ~UINT64_C(0xfff);
+}
+
+/* No TLB has it: the next access walks. */
+static void walk_again(uint64_t gva)
+{
+    mv_soft_invlpg(g->vcpu, mv_gva(gva));
+}
+
+/* References of one walk of an address that needs no exit any more. */
+static uint64_t refs_of(uint64_t gva)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        uint64_t gpa;
+        walk_again(gva);
+        struct mv_soft_counts before = counts();
+        assert_int_equal(touch(gva, MV_ACCESS_READ, &gpa), MV_SOFT_DONE);
+        struct mv_soft_counts after = counts();
+        assert_int_equal(after.walks - before.walks, 1);
+        if (after.exits_total == before.exits_total) {
+            return after.walk_refs - before.walk_refs;
+        }
+    }
+    fail_msg("0x%llx is an exit again and again", (unsigned long long)gva);
+    return 0;
+}
+
+#define TLB "tlb=L1=64x4,host-page=4K"
+
+/* --- What it costs --------------------------------------------------------------------------------------- */
+
+/*
+ * Gandhi, Hill, Swift: "Agile Paging: Exceeding the Best of Nested and Shadow Paging", ISCA 2016, doi
+ * 10.1145/3007787.3001212: a walk of which the lowest k of 4 levels are nested takes 4 + 4k references, from 4,
+ * those of shadow paging, to 20: the guest's root needs no walk, so that it is never the 24 of two dimensions.
+ */
+static void a_walk_takes_4_plus_4k_references(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k <= 4; k++) {
+        char accel[128];
+        const char *policy = k == 0 ? "shadow" : "nest-";
+        snprintf(accel, sizeof accel,
+                 k == 0 ? "soft,mmu=hybrid,policy=%s," TLB : "soft,mmu=hybrid,policy=%s%u," TLB, policy, k);
+        make(accel);
+        soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+        assert_int_equal(refs_of(GVA), 4 + 4 * k);
+        struct mv_soft_counts c = counts();
+        assert_int_equal(c.walk_histogram[4 + 4 * k], c.walks);
+        soft_guest_end(g);
+    }
+    make("soft,mmu=ept," TLB);
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    assert_int_equal(refs_of(GVA), 24);
+}
+
+/*
+ * Large pages of the guest's end the walk earlier; pages of ours are of 2M, but around tables that are shadowed.
+ * So a guest's page of 2M is, with k = 3, one reference to the shadow, one to the table that it leads to, 4 + 1
+ * for the table below, and 3.
+ */
+static void large_pages_take_fewer(void **state)
+{
+    (void)state;
+    static const unsigned refs[5][2] = {{3, 3}, {3, 3}, {6, 3}, {10, 5}, {12, 8}}; /* [k][2M, 1G] */
+    for (unsigned k = 0; k <= 4; k++) {
+        for (unsigned level = 2; level <= 3; level++) {
+            char accel[128];
+            snprintf(accel, sizeof accel, "soft,mmu=hybrid,policy=nest-%u,tlb=L1=64x4,host-page=2M", k ? k : 1);
+            make(k ? accel : "soft,mmu=hybrid,policy=shadow,tlb=L1=64x4,host-page=2M");
+            const uint64_t gva = UINT64_C(0x7f0040000000);
+            soft_guest_map(g, gva, level == 2 ? GUEST_DATA : 0, USED, level);
+            assert_int_equal(refs_of(gva + (level == 2 ? 0 : GUEST_DATA)), refs[k][level - 2]);
+            soft_guest_end(g);
+        }
+    }
+    make("soft,mmu=hybrid");
+}
+
+/* Guest page tables are written without exits where they are nested; one exit each where they are shadowed. */
+static void writes_below_the_switch_are_no_exits(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k <= 4; k++) {
+        char accel[128];
+        snprintf(accel, sizeof accel, "soft,mmu=hybrid,policy=nest-%u," TLB, k ? k : 1);
+        make(k ? accel : "soft,mmu=hybrid,policy=shadow," TLB);
+        soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+        assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+        for (unsigned level = 1; level <= 4; level++) {
+            for (unsigned i = 0; i < 4; i++) {
+                uint64_t exits = counts().exits_total, writes = counts().exits_table_write;
+                soft_guest_set_entry(g, GVA, level,
+                                     soft_guest_entry(g, GVA, level) ^ (UINT64_C(1) << 11)); /* ignored */
+                assert_int_equal(counts().exits_total - exits, level > k ? 1 : 0);
+                assert_int_equal(counts().exits_table_write - writes, level > k ? 1 : 0);
+                walk_again(GVA);
+                assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA); /* it is in use: no flood */
+            }
+        }
+        soft_guest_end(g);
+    }
+    make("soft,mmu=hybrid");
+}
+
+/* A guest's fault is the guest's own where it is nested, and an INVLPG never an exit. */
+static void faults_below_the_switch_are_no_exits(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid,policy=nest-1," TLB);
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    soft_guest_map(g, GVA + 4096, GUEST_DATA + 4096, USED, 1);
+    assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+    assert_maps(GVA + 4096, MV_ACCESS_WRITE, GUEST_DATA + 4096);
+    struct mv_soft_counts before = counts();
+    for (unsigned i = 0; i < 16; i++) {
+        soft_guest_set_entry(g, GVA, 1, 0);
+        mv_soft_invlpg(g->vcpu, mv_gva(GVA));
+        assert_faults(GVA, MV_ACCESS_READ);
+        soft_guest_set_entry(g, GVA, 1, (GUEST_DATA + i % 2 * 4096) | RIGHTS);
+        assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA + i % 2 * 4096);
+        assert_int_equal(soft_guest_entry(g, GVA, 1) & (PTE_A | PTE_D), PTE_A | PTE_D);
+    }
+    struct mv_soft_counts after = counts();
+    assert_int_equal(after.exits_total, before.exits_total);
+    assert_int_equal(after.guest_faults - before.guest_faults, 16);
+    assert_int_equal(after.dirty_set - before.dirty_set, 16);
+}
+
+/* --- Policies ------------------------------------------------------------------------------------------------ */
+
+/* As agile paging does: two writes in an interval and the table is nested; one interval without, and it is not. */
+static void a_table_that_churns_is_nested_until_it_does_not(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid,policy-interval=64," TLB);
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    assert_int_equal(refs_of(GVA), 4);
+    uint64_t entry = soft_guest_entry(g, GVA, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(counter("hybrid_nested"), 0);
+        soft_guest_set_entry(g, GVA, 1, entry);
+    }
+    assert_int_equal(counts().exits_table_write, 2);
+    assert_int_equal(counter("hybrid_nested"), 1);
+    assert_int_equal(refs_of(GVA), 8);
+    soft_guest_set_entry(g, GVA, 1, entry);
+    assert_int_equal(counts().exits_table_write, 2);
+    /* It goes on to change: it stays. A and D are no change. */
+    for (unsigned i = 0; i < 6 * 64; i++) {
+        soft_guest_set_entry(g, GVA, 1, entry ^ (uint64_t)(i % 101) << 52); /* ignored */
+        mv_soft_invlpg(g->vcpu, mv_gva(GVA));
+        assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+    }
+    assert_true(counts().exits_timer >= 5);
+    assert_int_equal(counter("hybrid_shadowed"), 0);
+    assert_int_equal(refs_of(GVA), 8);
+    uint64_t timers = counts().exits_timer;
+    for (unsigned i = 0; counts().exits_timer < timers + 2;
+         i++) { /* the first of two looks may find the last change */
+        assert_true(i < 200);
+        soft_guest_set_entry(g, GVA, 1, i % 7 % 2 ? entry & ~(PTE_A | PTE_D) : entry);
+        mv_soft_invlpg(g->vcpu, mv_gva(GVA));
+        assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+    }
+    assert_int_equal(counter("hybrid_shadowed"), 1);
+    assert_int_equal(refs_of(GVA), 4);
+    soft_guest_set_entry(g, GVA, 1, entry);
+    assert_int_equal(counts().exits_table_write, 3);
+}
+
+/* A table of the next level is worth eight times as many writes; what lies below goes with it. */
+static void what_lies_below_is_nested_with_it(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid," TLB);
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    assert_int_equal(refs_of(GVA), 4);
+    uint64_t tables = counter("tables"), entry = soft_guest_entry(g, GVA, 2);
+    for (unsigned i = 0; i < 15; i++) {
+        soft_guest_set_entry(g, GVA, 2, entry);
+        walk_again(GVA);
+        assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+    }
+    assert_int_equal(counter("hybrid_nested"), 0);
+    assert_int_equal(counts().exits_table_write, 15);
+    soft_guest_set_entry(g, GVA, 2, entry);
+    assert_int_equal(counter("hybrid_nested"), 1);
+    /* Neither it nor the table below is shadowed now. */
+    assert_int_equal(counter("tables"), tables - 2);
+    assert_int_equal(refs_of(GVA), 12);
+    uint64_t exits = counts().exits_total;
+    for (unsigned i = 0; i < 8; i++) {
+        soft_guest_set_entry(g, GVA, 1, soft_guest_entry(g, GVA, 1));
+        soft_guest_set_entry(g, GVA, 2, entry);
+    }
+    assert_int_equal(counts().exits_total, exits);
+}
+
+struct asked {
+    unsigned reached, written, looked_at;
+    uint64_t gpa; /* of the table that is nested */
+    uint32_t writes;
+};
+
+static bool nests_one(void *opaque, enum mv_hybrid_event event, const struct mv_hybrid_table *table)
+{
+    struct asked *a = opaque;
+    a->reached += event == MV_HYBRID_REACHED;
+    a->written += event == MV_HYBRID_WRITTEN;
+    a->looked_at += event == MV_HYBRID_LOOKED_AT;
+    if (event == MV_HYBRID_WRITTEN) {
+        a->writes = table->writes;
+    }
+    assert_true(table->level >= 1 && table->level <= table->levels && table->levels == 4);
+    return table->gpa.raw == a->gpa;
+}
+
+static void a_caller_has_a_policy(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid,policy=nested," TLB);
+    struct asked asked = {0};
+    const uint64_t other = GVA + (UINT64_C(1) << 21);
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    soft_guest_map(g, other, GUEST_DATA + 4096, USED, 1);
+    assert_int_equal(refs_of(GVA), 20);
+    asked.gpa = table_of(GVA, 1);
+    struct mv_hybrid_policy policy = {.opaque = &asked, .nests = nests_one, .interval = 100};
+    assert_int_equal(mv_soft_set_policy(g->vcpu, &policy), 0);
+    assert_int_equal(refs_of(GVA), 8);
+    assert_int_equal(refs_of(other), 4);
+    assert_true(asked.reached >= 8 && asked.written == 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        soft_guest_set_entry(g, other, 1, soft_guest_entry(g, other, 1));
+        assert_int_equal(asked.written, i);
+        assert_int_equal(asked.writes, i);
+        walk_again(other);
+        assert_maps(other, MV_ACCESS_READ, GUEST_DATA + 4096);
+    }
+    uint64_t exits = counts().exits_total;
+    soft_guest_set_entry(g, GVA, 1, soft_guest_entry(g, GVA, 1));
+    assert_int_equal(counts().exits_total, exits);
+    /* Of one interval a hundred misses. */
+    uint64_t timers = counts().exits_timer;
+    for (unsigned i = 0; i < 200; i++) {
+        mv_soft_invlpg(g->vcpu, mv_gva(GVA));
+        assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+    }
+    assert_int_equal(counts().exits_timer - timers, 2);
+    assert_true(asked.looked_at >= 2);
+    assert_int_equal(refs_of(GVA), 8);
+    /* It changes its mind: it is asked when a root is looked for. */
+    asked.gpa = g->root_table;
+    assert_true(mv_soft_load_cr3(g->vcpu, g->root_table));
+    assert_int_equal(refs_of(other), 20);
+    asked.gpa = 0;
+    assert_true(mv_soft_load_cr3(g->vcpu, g->root_table));
+    assert_int_equal(refs_of(other), 4);
+    asked.gpa = g->root_table;
+    assert_int_equal(mv_soft_set_policy(g->vcpu, &policy), 0);
+    assert_int_equal(refs_of(other), 20);
+    assert_int_equal(mv_soft_set_policy(g->vcpu, NULL), 0);
+    assert_int_equal(refs_of(GVA), 20);
+    soft_guest_end(g);
+    make("soft,mmu=shadow");
+    assert_int_equal(mv_soft_set_policy(g->vcpu, &policy), -EOPNOTSUPP);
+}
+
+static void set_cr0(uint64_t cr0)
+{
+    struct kvm_sregs sregs;
+    assert_int_equal(mv_vcpu_get_sregs(g->vcpu, &sregs, NULL), 0);
+    sregs.cr0 = cr0;
+    assert_int_equal(mv_vcpu_set_sregs(g->vcpu, &sregs, NULL), 0);
+}
+
+/* Where rights are judged in another way, or tables are of another kind, all of them are shadowed. */
+static void without_wp_nothing_is_nested(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid,policy=nested," TLB);
+    soft_guest_map(g, GVA, GUEST_DATA, USED & ~PTE_W, 1);
+    assert_int_equal(refs_of(GVA), 20);
+    assert_faults(GVA, MV_ACCESS_WRITE);
+    set_cr0(CR0 & ~CR0_WP);
+    assert_int_equal(refs_of(GVA), 4);
+    assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+    set_cr0(CR0);
+    assert_int_equal(refs_of(GVA), 20);
+    assert_faults(GVA, MV_ACCESS_WRITE);
+}
+
+/* So has one of PAE, with the two tables of ours that are above its directories. */
+static void tables_of_pae_are_shadowed(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid,policy=nested," TLB);
+    const uint64_t gva = UINT64_C(0x40000000), root = GUEST_TABLES + 0x10000;
+    uint64_t *tables = (uint64_t *)(void *)(g->host + root);
+    tables[gva >> 30] = (root + 0x1000) | PTE_P;
+    tables[512] = (root + 0x2000) | USED;
+    tables[1024] = GUEST_DATA | USED;
+    struct kvm_sregs sregs;
+    assert_int_equal(mv_vcpu_get_sregs(g->vcpu, &sregs, NULL), 0);
+    sregs.efer = 0;
+    sregs.cr3 = root;
+    assert_int_equal(mv_vcpu_set_sregs(g->vcpu, &sregs, NULL), 0);
+    assert_int_equal(refs_of(gva), 4);
+    assert_maps(gva, MV_ACCESS_WRITE, GUEST_DATA);
+}
+
+/* Pages are mapped in EPT before they are touched. */
+static void what_is_mapped_before_costs_no_violation(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid,policy=nested," TLB);
+    for (uint64_t i = 0; i < 16; i++) {
+        soft_guest_map(g, GVA + i * 4096, GUEST_DATA + i * 4096, USED, 1);
+    }
+    assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+    mv_gpa_t gpa = mv_gpa(GUEST_DATA + 4096);
+    uint64_t size = 8 * 4096;
+    struct mv_soft_counts before = counts();
+    while (size > 0) {
+        assert_int_equal(mv_soft_pre_fault(g->vcpu, &gpa, &size), 0);
+    }
+    for (uint64_t i = 1; i < 16; i++) {
+        assert_maps(GVA + i * 4096, MV_ACCESS_WRITE, GUEST_DATA + i * 4096);
+        assert_int_equal(counts().exits_total - before.exits_total, i > 8 ? i - 8 : 0);
+        assert_int_equal(counts().exits_ept_violation - before.exits_ept_violation, i > 8 ? i - 8 : 0);
+    }
+}
+
+/* --- Where both meet --------------------------------------------------------------------------------------------
+ */
+
+static void poke(uint64_t gva, uint64_t value)
+{
+    struct mv_soft_outcome outcome;
+    assert_int_equal(mv_soft_write(g->vcpu, mv_gva(gva), &value, 8, MV_SOFT_EXPLICIT, &outcome), MV_SOFT_DONE);
+}
+
+/*
+ * A page that is a table, and shadowed, is mapped below a switch: the guest's write through EPT is noticed all the
+ * same, and the entry that it changes is true at once. So it was to begin with, or becomes while the TLB has it.
+ */
+static void a_shadowed_table_is_written_through_ept(void **state)
+{
+    (void)state;
+    const uint64_t window = UINT64_C(0x600000000000);
+    for (unsigned first = 0; first < 2; first++) {
+        for (unsigned large = 0; large < 2; large++) {
+            make(large ? "soft,mmu=hybrid,policy=shadow,tlb=L1=64x4,host-page=2M"
+                       : "soft,mmu=hybrid,policy=shadow," TLB);
+            struct asked asked = {0};
+            struct mv_hybrid_policy policy = {.opaque = &asked, .nests = nests_one};
+            soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+            soft_guest_map(g, window, table_of(GVA, 1), USED, 1);
+            soft_guest_map(g, window + 4096, GUEST_DATA + 8192, USED, 1);
+            asked.gpa = table_of(window, 1);
+            assert_int_equal(mv_soft_set_policy(g->vcpu, &policy), 0);
+            const uint64_t at = window + (GVA >> 12 & 511) * 8;
+            if (first) {
+                assert_maps(at, MV_ACCESS_WRITE, soft_guest_entry_gpa(g, GVA, 1)); /* no table yet to anybody */
+            }
+            assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+            uint64_t writes = counts().exits_table_write;
+            poke(at, (GUEST_DATA + 4096) | USED);
+            assert_int_equal(counts().exits_table_write, writes + 1);
+            mv_soft_invlpg(g->vcpu, mv_gva(GVA));
+            assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA + 4096);
+            poke(at, 0);
+            mv_soft_invlpg(g->vcpu, mv_gva(GVA));
+            assert_faults(GVA, MV_ACCESS_READ);
+            assert_maps(window + 4096, MV_ACCESS_WRITE, GUEST_DATA + 8192);
+            soft_guest_end(g);
+        }
+    }
+    make("soft,mmu=hybrid");
+}
+
+/* The page of ours around it is large, and was writable, before a table comes to lie there. */
+static void a_table_comes_to_lie_in_a_large_page(void **state)
+{
+    (void)state;
+    const uint64_t window = UINT64_C(0x600000000000), table = GUEST_DATA + 0x7000;
+    make("soft,mmu=hybrid,policy=shadow,tlb=L1=64x4,host-page=2M");
+    struct asked asked = {0};
+    struct mv_hybrid_policy policy = {.opaque = &asked, .nests = nests_one};
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    soft_guest_map(g, window, table, USED, 1);
+    asked.gpa = table_of(window, 1);
+    assert_int_equal(mv_soft_set_policy(g->vcpu, &policy), 0);
+    assert_maps(window, MV_ACCESS_WRITE, table);
+    assert_int_equal(counter("pages_2m"), 1);
+    poke(window, (GUEST_DATA + 4096) | USED);
+    soft_guest_set_entry(g, GVA, 2, table | USED);
+    const uint64_t gva = GVA & ~UINT64_C(0x1fffff);
+    assert_maps(gva, MV_ACCESS_READ, GUEST_DATA + 4096);
+    assert_int_equal(counter("pages_2m"), 0);
+    uint64_t writes = counts().exits_table_write;
+    poke(window, (GUEST_DATA + 8192) | USED);
+    assert_int_equal(counts().exits_table_write, writes + 1);
+    walk_again(gva);
+    assert_maps(gva, MV_ACCESS_READ, GUEST_DATA + 8192);
+}
+
+/* When logging ends small pages become a large one again, but not around a table. */
+static void a_table_does_not_become_part_of_a_large_page(void **state)
+{
+    (void)state;
+    const uint64_t window = UINT64_C(0x600000000000), table = GUEST_DATA + 0x7000;
+    make("soft,mmu=hybrid,policy=shadow,tlb=L1=64x4,host-page=2M");
+    struct asked asked = {0};
+    struct mv_hybrid_policy policy = {.opaque = &asked, .nests = nests_one};
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    soft_guest_map(g, window, table, USED, 1);
+    soft_guest_map(g, window + 4096, GUEST_DATA + 4096, USED, 1);
+    asked.gpa = table_of(window, 1);
+    assert_int_equal(mv_soft_set_policy(g->vcpu, &policy), 0);
+    assert_int_equal(mv_dirty_log_start(g->machine, 1, NULL), 0);
+    ((uint64_t *)(void *)(g->host + table))[0] = (GUEST_DATA + 4096) | USED;
+    soft_guest_set_entry(g, GVA, 2, table | USED);
+    const uint64_t gva = GVA & ~UINT64_C(0x1fffff);
+    assert_maps(gva, MV_ACCESS_READ, GUEST_DATA + 4096);
+    assert_maps(window + 4096, MV_ACCESS_WRITE, GUEST_DATA + 4096);
+    assert_int_equal(mv_dirty_log_stop(g->machine, 1, NULL), 0);
+    uint64_t writes = counts().exits_table_write;
+    poke(window, (GUEST_DATA + 8192) | USED);
+    assert_int_equal(counts().exits_table_write, writes + 1);
+    walk_again(gva);
+    assert_maps(gva, MV_ACCESS_READ, GUEST_DATA + 8192);
+}
+
+/* The hardware sets A and D in tables that nobody of ours maps: their pages are in the log. */
+static void bits_that_the_hardware_sets_are_logged(void **state)
+{
+    (void)state;
+    for (unsigned k = 1; k <= 4; k++) {
+        char accel[128];
+        snprintf(accel, sizeof accel, "soft,mmu=hybrid,policy=nest-%u," TLB, k);
+        make(accel);
+        soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+        assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+        assert_int_equal(mv_dirty_log_start(g->machine, 1, NULL), 0);
+        for (unsigned round = 0; round < 3; round++) {
+            mv_dirty_sync_all(g->machine, false);
+            mv_dirty_test_and_clear(g->ram, 0, GUEST_RAM_BYTES, MV_DIRTY_MIGRATION);
+            /* Behind everybody's back: a bit for the hardware to set again, in each table that is nested. */
+            for (unsigned level = 1; level <= k; level++) {
+                *(uint64_t *)(void *)(g->host + soft_guest_entry_gpa(g, GVA, level)) &= ~PTE_A;
+            }
+            walk_again(GVA);
+            assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+            mv_dirty_sync_all(g->machine, false);
+            for (unsigned level = 1; level <= k; level++) {
+                assert_true(soft_guest_entry(g, GVA, level) & PTE_A);
+                assert_true(mv_dirty_get(g->ram, table_of(GVA, level), 4096, MV_DIRTY_MIGRATION));
+            }
+            assert_false(mv_dirty_get(g->ram, GUEST_DATA + 4096, 4096, MV_DIRTY_MIGRATION));
+        }
+        assert_int_equal(mv_dirty_log_stop(g->machine, 1, NULL), 0);
+        soft_guest_end(g);
+    }
+    make("soft,mmu=hybrid");
+}
+
+/* A root that is nested is marked when it is loaded; a ring that is full has no room for it. */
+static void roots_do_not_overflow_a_ring(void **state)
+{
+    (void)state;
+    soft_guest_make_with_ring(g, "soft,mmu=hybrid,policy=nested," TLB, 1024);
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    assert_int_equal(mv_dirty_log_start(g->machine, 1, NULL), 0);
+    for (uint64_t i = 0; i < 4000; i++) {
+        assert_true(mv_soft_load_cr3(g->vcpu, GUEST_DATA + i * 4096));
+    }
+    assert_true(mv_soft_load_cr3(g->vcpu, g->root_table));
+    struct mv_soft_outcome outcome;
+    struct mv_soft_place place;
+    assert_int_equal(mv_soft_touch(g->vcpu, mv_gva(GVA), MV_ACCESS_READ, &place, &outcome), MV_SOFT_RING_FULL);
+    mv_dirty_sync_all(g->machine, false);
+    for (unsigned i = 0; i < 900; i++) { /* marked, and the ring is emptied */
+        assert_true(mv_dirty_get(g->ram, GUEST_DATA + i * 4096, 4096, MV_DIRTY_MIGRATION));
+    }
+    assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+    assert_true(mv_soft_load_cr3(g->vcpu, g->root_table));
+    assert_int_equal(refs_of(GVA), 20);
+    assert_int_equal(mv_dirty_log_stop(g->machine, 1, NULL), 0);
+}
+
+/* One table behind very many entries: not all of them are kept. */
+static void what_leads_to_a_table_is_recycled(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid,policy=nest-1," TLB);
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    uint64_t table = table_of(GVA, 1), next = GVA;
+    for (unsigned i = 0; i < 1500; i++, next += UINT64_C(1) << 21) {
+        if (i > 0) {
+            soft_guest_map(g, next, 0, 0, 2);
+            *(uint64_t *)(void *)(g->host + soft_guest_entry_gpa(g, next, 2)) = table | USED;
+        }
+        assert_maps(next + (GVA & 0x1ff000), MV_ACCESS_WRITE, GUEST_DATA);
+    }
+    assert_int_equal(counter("rmap_recycled"), 1);
+    assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+    assert_int_equal(refs_of(GVA), 8);
+}
+
+/* The host takes a table away that the hardware walks by its address. */
+static void a_discarded_table_says_nothing(void **state)
+{
+    (void)state;
+    for (unsigned k = 1; k <= 4; k++) {
+        for (unsigned level = 1; level <= 4; level++) {
+            char accel[128];
+            snprintf(accel, sizeof accel, "soft,mmu=hybrid,policy=nest-%u," TLB, k);
+            make(accel);
+            soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+            assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+            uint64_t table = table_of(GVA, level);
+            assert_int_equal(mv_block_discard(g->ram_block, table, 4096, NULL), 0);
+            assert_faults(GVA, MV_ACCESS_READ);
+            soft_guest_map(g, GVA, GUEST_DATA + 4096, USED, 1);
+            assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA + 4096);
+            soft_guest_end(g);
+        }
+    }
+    make("soft,mmu=hybrid");
+}
+
+/* One table, at two levels of one walk. */
+static void a_table_that_maps_itself(void **state)
+{
+    (void)state;
+    for (unsigned k = 1; k <= 4; k++) {
+        char accel[128];
+        snprintf(accel, sizeof accel, "soft,mmu=hybrid,policy=nest-%u," TLB, k);
+        make(accel);
+        soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+        uint64_t *root = (uint64_t *)(void *)(g->host + g->root_table);
+        root[510] = g->root_table | USED;
+        const uint64_t self =
+            UINT64_C(0xffffff0000000000); /* index 510, then 0: what the root's first entries are */
+        /* The root as a page: index 510 four times. */
+        const uint64_t page = self | UINT64_C(510) << 30 | UINT64_C(510) << 21 | UINT64_C(510) << 12;
+        assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+        for (unsigned i = 0; i < 4; i++) {
+            poke(page + 8 * 300, i << 12 | PTE_A);
+            assert_int_equal(root[300], i << 12 | PTE_A);
+            assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+            uint64_t table = root[GVA >> 39 & 511];
+            poke(page + 8 * (GVA >> 39 & 511), 0);
+            mv_soft_invlpg(g->vcpu, mv_gva(GVA));
+            assert_faults(GVA, MV_ACCESS_READ);
+            poke(page + 8 * (GVA >> 39 & 511), table);
+            assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+        }
+        soft_guest_end(g);
+    }
+    make("soft,mmu=hybrid");
+}
+
+/* Tables in memory that is read-only go without A and D; a write to it is MMIO. */
+static void tables_in_rom_are_shadowed(void **state)
+{
+    (void)state;
+    static const char *const schemes[] = {"soft,mmu=hybrid,policy=nested," TLB,
+                                          "soft,mmu=hybrid,policy=nest-1," TLB};
+    for (unsigned i = 0; i < 2; i++) {
+        make(schemes[i]);
+        soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+        /* The directory leads to a table in ROM, which has what was put there before. */
+        struct mv_block_info rom;
+        mv_block_info(g->rom_block, &rom);
+        uint64_t *table = (uint64_t *)(uintptr_t)rom.hva.raw;
+        table[GVA >> 12 & 511] = (GUEST_DATA + 4096) | RIGHTS;
+        soft_guest_set_entry(g, GVA, 2, GUEST_ROM | USED);
+        assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA + 4096);
+        assert_int_equal(table[GVA >> 12 & 511], (GUEST_DATA + 4096) | RIGHTS);
+        soft_guest_end(g);
+    }
+    make("soft,mmu=hybrid");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_teardown(name, end)
+    const struct CMUnitTest tests[] = {
+        TEST(a_walk_takes_4_plus_4k_references),
+        TEST(large_pages_take_fewer),
+        TEST(writes_below_the_switch_are_no_exits),
+        TEST(faults_below_the_switch_are_no_exits),
+        TEST(a_table_that_churns_is_nested_until_it_does_not),
+        TEST(what_lies_below_is_nested_with_it),
+        TEST(a_caller_has_a_policy),
+        TEST(without_wp_nothing_is_nested),
+        TEST(tables_of_pae_are_shadowed),
+        TEST(what_is_mapped_before_costs_no_violation),
+        TEST(a_shadowed_table_is_written_through_ept),
+        TEST(a_table_comes_to_lie_in_a_large_page),
+        TEST(a_table_does_not_become_part_of_a_large_page),
+        TEST(bits_that_the_hardware_sets_are_logged),
+        TEST(roots_do_not_overflow_a_ring),
+        TEST(what_leads_to_a_table_is_recycled),
+        TEST(a_discarded_table_says_nothing),
+        TEST(a_table_that_maps_itself),
+        TEST(tables_in_rom_are_shadowed),
+    };
+    return cmocka_run_group_tests_name("hybrid", tests, NULL, NULL);
+}
