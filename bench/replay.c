@@ -78,7 +78,7 @@ static bool trace_ls(void)
 
 int main(void)
 {
-    static const char *const schemes[] = {"native", "ept", "npt", "shadow"};
+    static const char *const schemes[] = {"native", "ept", "npt", "shadow", "hybrid"};
     bool is_real = trace_ls();
     if (!is_real) {
         puts("there is no valgrind: a B-tree in place of a program, and no text");

@@ -34,7 +34,7 @@ static const char help[] =
     "Of a replayed guest:\n"
     "      --refs N            replay so many references of it (all)\n"
     "      --process ID        the guest's process that is meant (the one that runs at the end)\n"
-    "      --mmu SCHEME        native, ept, npt or shadow (ept)\n"
+    "      --mmu SCHEME        native, ept, npt, shadow or hybrid (ept); of hybrid's tables nothing is said\n"
     "      --host-page SIZE    largest page of the hypervisor's tables: 4K, 2M or 1G (4K)\n"
     "      --guest-page SIZE   of the guest's pages: 4K, 2M or 1G (4K)\n"
     "      --levels N          of all page tables: 4 or 5 (4)\n"
@@ -108,7 +108,7 @@ static int index_of(const char *text, const char *const *words)
 static int parse_word(struct request *request, int c, const char *value)
 {
     static const char *const accesses[] = {"read", "write", "fetch", NULL};
-    static const char *const schemes[] = {"native", "ept", "npt", "shadow", NULL};
+    static const char *const schemes[] = {"native", "ept", "npt", "shadow", "hybrid", NULL};
     static const char *const forms[] = {"text", "json", NULL};
     if (c == OPTION_ACCESS) {
         int i = index_of(value, accesses);
@@ -119,7 +119,7 @@ static int parse_word(struct request *request, int c, const char *value)
         request->options.mmu = value;
         return index_of(value, schemes) >= 0
                    ? CLI_OK
-                   : usage_error("explain", "--mmu %s: not native, ept, npt or shadow", value);
+                   : usage_error("explain", "--mmu %s: not native, ept, npt, shadow or hybrid", value);
     }
     int form = index_of(value, forms);
     request->is_json = form == 1;

@@ -30,7 +30,9 @@ static const char help[] =
     "  switch      processes=8 of size=16M each take turns of slice=1000 references; refs=10M, seed=1\n"
     "  churn       fills size=16M and unmaps it; refs: 16 times that\n"
     "\n"
-    "      --mmu LIST          of native, ept, npt, shadow; or all (all)\n"
+    "      --mmu LIST          of native, ept, npt, shadow, hybrid; or all (all)\n"
+    "      --policy POLICY     of hybrid: which of the guest's tables are nested: agile (those that are written often),\n"
+    "                          shadow (none), nested (all), nest-1 to nest-4 (those up to that level) (agile)\n"
     "      --tlb ARRAYS        entries x ways of the TLB (L1=64x4,L2=1536x12); also L1-2M=, L1-1G= and L2-1G=, which\n"
     "                          else share L1 and L2\n"
     "      --host-page SIZE    largest page of the hypervisor's tables: 4K, 2M or 1G (4K)\n"
@@ -47,6 +49,7 @@ static const char help[] =
 
 enum {
     OPTION_MMU = 256,
+    OPTION_POLICY,
     OPTION_TLB,
     OPTION_HOST_PAGE,
     OPTION_GUEST_PAGE,
@@ -59,6 +62,7 @@ enum {
 
 static const struct option options[] = {
     {"mmu", required_argument, NULL, OPTION_MMU},
+    {"policy", required_argument, NULL, OPTION_POLICY},
     {"tlb", required_argument, NULL, OPTION_TLB},
     {"host-page", required_argument, NULL, OPTION_HOST_PAGE},
     {"guest-page", required_argument, NULL, OPTION_GUEST_PAGE},
@@ -77,7 +81,7 @@ enum form {
     FORM_CSV,
 };
 
-static const char *const known_mmus[] = {"native", "ept", "npt", "shadow"};
+static const char *const known_mmus[] = {"native", "ept", "npt", "shadow", "hybrid"};
 #define KNOWN_MMUS (sizeof known_mmus / sizeof known_mmus[0])
 
 struct request {
@@ -86,6 +90,7 @@ struct request {
     size_t count;
     const char *mmus[REPLAY_SCHEMES_MAX];
     char tlb[256];
+    char hybrid[64];   /* the scheme, with its policy */
     const char *costs; /* or NULL */
     const char *source;
     struct mv_replay_options options;
@@ -97,7 +102,7 @@ static int parse_mmus(struct request *request, const char *list)
 {
     request->count = 0;
     if (strcmp(list, "all") == 0) {
-        list = "native,ept,npt,shadow";
+        list = "native,ept,npt,shadow,hybrid";
     }
     while (*list) {
         size_t length = strcspn(list, ","), i = 0;
@@ -105,12 +110,25 @@ static int parse_mmus(struct request *request, const char *list)
             i++;
         }
         if (i == KNOWN_MMUS || request->count == REPLAY_SCHEMES_MAX) {
-            return usage_error("replay", "--mmu %.*s: not native, ept, npt, shadow or all", (int)length, list);
+            return usage_error("replay", "--mmu %.*s: not native, ept, npt, shadow, hybrid or all", (int)length,
+                               list);
         }
         request->mmus[request->count++] = known_mmus[i];
         list += length + (list[length] == ',');
     }
     return request->count > 0 ? CLI_OK : usage_error("replay", "--mmu: it names no scheme");
+}
+
+static int parse_policy(struct request *request, const char *policy)
+{
+    static const char *const known[] = {"agile", "shadow", "nested", "nest-1", "nest-2", "nest-3", "nest-4"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(policy, known[i]) == 0) {
+            snprintf(request->hybrid, sizeof request->hybrid, "hybrid,policy=%s", policy);
+            return CLI_OK;
+        }
+    }
+    return usage_error("replay", "--policy %s: not agile, shadow, nested or nest-1 to nest-4", policy);
 }
 
 /* The library has colons between arrays, since a comma ends a property. */
@@ -147,6 +165,7 @@ static int parse_option(struct request *request, int c, char **argv)
     switch (c) {
     case 'h': request->help = true; return CLI_OK;
     case OPTION_MMU: return parse_mmus(request, optarg);
+    case OPTION_POLICY: return parse_policy(request, optarg);
     case OPTION_TLB: return parse_tlb(request, optarg);
     case OPTION_HOST_PAGE: return replay_parse_page("replay", "--host-page", optarg, &request->options.host_page);
     case OPTION_GUEST_PAGE:
@@ -218,7 +237,8 @@ static int prepare(struct job *job, struct mv_error *err)
     int rc = mv_costs_load(request->costs, &job->costs, err);
     for (size_t i = 0; i < request->count && rc == 0; i++) {
         struct mv_replay_options scheme = request->options;
-        scheme.mmu = request->mmus[i];
+        bool has_policy = request->hybrid[0] && strcmp(request->mmus[i], "hybrid") == 0;
+        scheme.mmu = has_policy ? request->hybrid : request->mmus[i];
         rc = mv_replay_create(&scheme, &job->replays[i], err);
     }
     return rc == 0 ? mv_trace_open(request->source, &job->trace, err) : rc;

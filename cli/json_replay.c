@@ -50,6 +50,7 @@ static json_t *exits(const struct mv_soft_counts *s)
     o = json_with(o, "cr3_load", json_number(s->exits_cr3));
     o = json_with(o, "registers", json_number(s->exits_registers));
     o = json_with(o, "invlpg", json_number(s->exits_invlpg));
+    o = json_with(o, "timer", json_number(s->exits_timer));
     o = json_with(o, "pml_full", json_number(s->exits_pml_full));
     o = json_with(o, "mmio", json_number(s->exits_mmio));
     return json_with(o, "by_table_writes", json_number(s->exits_physical));

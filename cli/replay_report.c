@@ -35,6 +35,7 @@ SOFT(exits_page_fault)
 SOFT(exits_table_write)
 SOFT(exits_cr3)
 SOFT(exits_invlpg)
+SOFT(exits_timer)
 SOFT(exits_physical)
 SOFT(tables)
 SOFT(tables_built)
@@ -103,6 +104,7 @@ const struct replay_row replay_rows[] = {
     {"  writes to shadowed tables", "exits_table_write", exits_table_write, false},
     {"  CR3 loads", "exits_cr3_load", exits_cr3, false},
     {"  INVLPG", "exits_invlpg", exits_invlpg, false},
+    {"  timer", "exits_timer", exits_timer, false},
     {"  of these by table writes", "exits_table_writes", exits_physical, false},
     {"tables of the hypervisor", "tables", tables, false},
     {"  built", "tables_built", tables_built, false},

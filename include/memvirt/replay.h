@@ -14,7 +14,8 @@
 MV_BEGIN_DECLS
 
 struct mv_replay_options {
-    const char *mmu; /**< "native", "ept", "npt", "shadow"; with properties of "soft" behind a comma if need be */
+    const char *mmu; /**< "native", "ept", "npt", "shadow", "hybrid"; with properties of "soft" behind a comma if
+                        need be */
     const char *tlb; /**< as the property of "soft": "L1=64x4:L2=1536x12"; NULL: that */
     const char *host_page;  /**< "4K", "2M", "1G": largest page of the hypervisor's tables; NULL: 4K */
     const char *guest_page; /**< the pages that the guest maps; NULL: 4K */

@@ -34,7 +34,7 @@
 #define EFER_LONG_MODE (UINT64_C(0xd00)) /* LME, LMA, NXE */
 
 struct mv_replay {
-    char mmu[32];
+    char mmu[128];
     uint64_t memory_bytes;
     unsigned levels;
     uint8_t page_level;
@@ -86,8 +86,8 @@ static int check(struct mv_replay *r, const struct mv_replay_options *o, struct 
         snprintf(number, sizeof number, "%llu", (unsigned long long)o->memory_bytes);
         return bad_option(err, "memory", number, "a multiple of 1 GiB, up to 64 TiB");
     }
-    snprintf(r->mmu, sizeof r->mmu, "%s", o->mmu ? o->mmu : "(none)");
-    return 0;
+    int length = snprintf(r->mmu, sizeof r->mmu, "%s", o->mmu ? o->mmu : "(none)");
+    return (size_t)length < sizeof r->mmu ? 0 : bad_option(err, "mmu", o->mmu, "as short as can be believed");
 }
 
 static int make_memory(struct mv_replay *r, struct mv_error *err)

@@ -34,14 +34,14 @@ static struct mv_replay_result replay(const struct mv_replay_options *options, c
     return result;
 }
 
-static const char *const schemes[] = {"native", "ept", "npt", "shadow"};
+static const char *const schemes[] = {"native", "ept", "npt", "shadow", "hybrid"};
 
 /* SagePTE's artifact (github amirmnoohi/SagePTE-AE): 3 passes over 4096 pages miss a 1536-entry LRU TLB 12288
  * times. */
 static void a_cyclic_sweep_always_misses(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         struct mv_replay_result r = replay(&(struct mv_replay_options){.mmu = schemes[i]}, "cyclic:size=16M");
         assert_int_equal(r.soft.accesses, 12288);
         assert_int_equal(r.soft.tlb_misses, 12288);
@@ -53,7 +53,7 @@ static void a_cyclic_sweep_always_misses(void **state)
 static void a_sweep_that_fits_is_cold_only(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         struct mv_replay_result r =
             replay(&(struct mv_replay_options){.mmu = schemes[i]}, "cyclic:size=4M,refs=100K");
         assert_int_equal(r.soft.tlb_misses, 1024);
@@ -131,6 +131,48 @@ static void walks_take_the_published_references(void **state)
     }
 }
 
+/*
+ * Gandhi, Hill, Swift: "Agile Paging: Exceeding the Best of Nested and Shadow Paging", ISCA 2016, doi
+ * 10.1145/3007787.3001212: 4 + 4k references with the lowest k of 4 levels nested; of 5 levels, on 5, it is 5 +
+ * 5k.
+ */
+static void agile_walks_take_the_published_references(void **state)
+{
+    (void)state;
+    static const char *const mmus[] = {"hybrid,policy=shadow", "hybrid,policy=nest-1", "hybrid,policy=nest-2",
+                                       "hybrid,policy=nest-3", "hybrid,policy=nest-4", "hybrid,policy=nested"};
+    for (unsigned levels = 4; levels <= 5; levels++) {
+        for (unsigned k = 0; k <= levels; k++) {
+            struct mv_replay_options options = {.levels = levels, .mmu = mmus[k]};
+            struct mv_replay_result r = replay(&options, "gups:size=8G,refs=5K");
+            assert_true(r.soft.walks > 0);
+            assert_int_equal(r.soft.walk_histogram[levels + levels * k], r.soft.walks);
+        }
+    }
+}
+
+/* The paper's title, in modelled cycles: better than the better one of nested and shadow paging. */
+static void agile_paging_costs_less_than_either(void **state)
+{
+    (void)state;
+    static const char *const sources[] = {"gups:size=256M,refs=256K", "fork:size=8M", "churn:size=4M,refs=32K",
+                                          "switch:size=2M,refs=256K"};
+    static const char *const mmus[] = {"native", "ept", "shadow", "hybrid"};
+    struct mv_costs *costs;
+    assert_int_equal(mv_costs_load(NULL, &costs, NULL), 0);
+    for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
+        struct mv_modelled m[4];
+        for (size_t k = 0; k < 4; k++) {
+            struct mv_replay_result r = replay(&(struct mv_replay_options){.mmu = mmus[k]}, sources[i]);
+            mv_model(costs, &r, &m[k]);
+        }
+        print_message("# %s: ept %.0f, shadow %.0f, hybrid %.0f\n", sources[i], m[1].total, m[2].total,
+                      m[3].total);
+        assert_true(m[3].total < m[1].total && m[3].total < m[2].total && m[3].total > m[0].total);
+    }
+    mv_costs_destroy(costs);
+}
+
 /* QEMU commit 4cdc489e: a 4 MiB chunk at 4K is 1024 exits. S bytes are S/4K, S/2M or S/1G of them. */
 static void first_touches_are_one_violation_a_page(void **state)
 {
@@ -203,6 +245,8 @@ int main(void)
         cmocka_unit_test(gups_misses_as_the_formula_says),
         cmocka_unit_test(a_gigabyte_takes_515_tables),
         cmocka_unit_test(walks_take_the_published_references),
+        cmocka_unit_test(agile_walks_take_the_published_references),
+        cmocka_unit_test(agile_paging_costs_less_than_either),
         cmocka_unit_test(first_touches_are_one_violation_a_page),
         cmocka_unit_test(guest_faults_on_backed_memory_cost_no_exit),
         cmocka_unit_test(guest_faults_cost_two_exits_under_shadow),
