@@ -196,6 +196,7 @@ struct shadow_page *shadow_page_get(struct hv_vm *vm, const struct shadow_wanted
     struct shadow *s = shadow_of(vm);
     struct shadow_page *page = find(s, wanted);
     if (page) {
+        page->writes = 0;
         return page;
     }
     bool has_guest_table = !wanted->role.direct;

@@ -168,6 +168,7 @@ void shadow_choose_root(struct hv_vcpu *vcpu)
     }
     if (found) {
         to_front(v, found - 1);
+        v->roots[0].page->writes = found > 1 ? 0 : v->roots[0].page->writes;
     } else {
         wanted.page = find_root(vcpu, &wanted);
         if (wanted.page) {
