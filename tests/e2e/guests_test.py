@@ -7,6 +7,7 @@ from tap import Skip, add, contains, equal, main, test
 
 # Guests that end by themselves: the options they need, and their status.
 ENDING = {
+    'edits': ([], 0),
     'first': ([], 0),
     'flat': ([], 0),
     'hello': ([], 42),
