@@ -75,9 +75,10 @@ uint64_t hybrid_bytes(const struct hybrid *h)
 static pt_word_t *switch_to(const struct shadow *s, const struct hybrid_table *table)
 {
     uint64_t host = table->frame << GUEST_PAGE_SHIFT;
-    struct rmap_chunk *chunk = rmap_find(&s->rmap, host);
+    struct rmap_page page = {rmap_find(&s->rmap, host), host, 1};
+    struct rmap_list list = page.chunk ? rmap_entries(&page) : (struct rmap_list){0};
     struct rmap_iter it;
-    pt_word_t *entry = chunk ? rmap_first(rmap_of(chunk, host, 1), &it) : NULL;
+    pt_word_t *entry = rmap_first(&list, &it);
     while (entry && !(shadow_is_switch(pt_load(entry)) &&
                       shadow_page_of_entry(entry)->role.level == table->seen.level + 1u)) {
         entry = rmap_next(&it);

@@ -115,6 +115,122 @@ pt_word_t *rmap_next(struct rmap_iter *it)
     return it->block ? it->block->entries[it->next++] : NULL;
 }
 
+/* --- Groups --------------------------------------------------------------------------------------- */
+
+static struct rmap_list *lists_of(const struct rmap_group *group)
+{
+    return group->word & 1 ? (struct rmap_list *)(uintptr_t)(group->word - 1) : NULL;
+}
+
+static struct rmap_group *group_of(const struct rmap_page *page, unsigned *ret_index)
+{
+    unsigned number = (unsigned)(page->host >> 12) % (RMAP_GROUP_PAGES * RMAP_CHUNK_GROUPS);
+    *ret_index = number % RMAP_GROUP_PAGES;
+    return &page->chunk->groups[number / RMAP_GROUP_PAGES];
+}
+
+/* A page's entry in a group without lists. */
+static uint64_t entry_in_order(const struct rmap_group *group, unsigned index)
+{
+    return group->word + index * sizeof(pt_word_t);
+}
+
+/* From now on each page has a list. */
+static bool expand(struct rmap *map, struct rmap_group *group)
+{
+    struct rmap_list *lists = calloc(RMAP_GROUP_PAGES, sizeof *lists);
+    if (!lists) {
+        return false;
+    }
+    for (uint64_t left = group->pages; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        lists[i].word = entry_in_order(group, i);
+    }
+    group->word = (uint64_t)(uintptr_t)lists | 1;
+    map->lists_count++;
+    return true;
+}
+
+static struct rmap_list *large_of(const struct rmap_page *page)
+{
+    return page->level == 2 ? &page->chunk->page_2m : &page->chunk->page_1g;
+}
+
+struct rmap_list rmap_entries(const struct rmap_page *page)
+{
+    unsigned i;
+    if (page->level > 1) {
+        return *large_of(page);
+    }
+    const struct rmap_group *group = group_of(page, &i);
+    if (!(group->pages >> i & 1)) {
+        return (struct rmap_list){0};
+    }
+    const struct rmap_list *lists = lists_of(group);
+    return lists ? lists[i] : (struct rmap_list){entry_in_order(group, i)};
+}
+
+static bool add_counted(struct rmap *map, struct rmap_list *list, pt_word_t *entry)
+{
+    const struct rmap_block *before = block_of(list);
+    bool is_added = rmap_add(list, entry);
+    map->block_count += block_of(list) != before;
+    return is_added;
+}
+
+static void remove_counted(struct rmap *map, struct rmap_list *list, const pt_word_t *entry)
+{
+    const struct rmap_block *before = block_of(list);
+    rmap_remove(list, entry);
+    map->block_count -= block_of(list) != before;
+}
+
+bool rmap_add_to(struct rmap *map, const struct rmap_page *page, pt_word_t *entry)
+{
+    unsigned i;
+    if (page->level > 1) {
+        return add_counted(map, large_of(page), entry);
+    }
+    struct rmap_group *group = group_of(page, &i);
+    uint64_t bit = UINT64_C(1) << i;
+    if (group->pages == 0) {
+        group->word = (uint64_t)(uintptr_t)entry - i * sizeof *entry;
+    }
+    bool is_in_order = entry_in_order(group, i) == (uint64_t)(uintptr_t)entry;
+    if (!lists_of(group) && !is_in_order && !expand(map, group)) {
+        return false;
+    }
+    if (lists_of(group) && !add_counted(map, &lists_of(group)[i], entry)) {
+        return false;
+    }
+    group->pages |= bit;
+    return true;
+}
+
+void rmap_remove_from(struct rmap *map, const struct rmap_page *page, const pt_word_t *entry)
+{
+    unsigned i;
+    if (page->level > 1) {
+        remove_counted(map, large_of(page), entry);
+        return;
+    }
+    struct rmap_group *group = group_of(page, &i);
+    struct rmap_list *lists = lists_of(group);
+    if (lists) {
+        remove_counted(map, &lists[i], entry);
+    } else {
+        assert((group->pages >> i & 1) && entry_in_order(group, i) == (uint64_t)(uintptr_t)entry);
+    }
+    if (!lists || rmap_is_empty(&lists[i])) {
+        group->pages &= ~(UINT64_C(1) << i);
+    }
+    if (group->pages == 0) {
+        free(lists);
+        map->lists_count -= lists != NULL;
+        group->word = 0;
+    }
+}
+
 /* --- Chunks --------------------------------------------------------------------------------------- */
 
 #define CHUNK_SHIFT 21
@@ -135,14 +251,23 @@ static void free_list(struct rmap_list *list)
     }
 }
 
+static void free_group(struct rmap_group *group)
+{
+    struct rmap_list *lists = lists_of(group);
+    for (unsigned i = 0; lists && i < RMAP_GROUP_PAGES; i++) {
+        free_list(&lists[i]);
+    }
+    free(lists);
+}
+
 void rmap_finish(struct rmap *map)
 {
     for (size_t i = 0; i < map->bucket_count; i++) {
         while (map->buckets[i]) {
             struct rmap_chunk *chunk = map->buckets[i];
             map->buckets[i] = chunk->next;
-            for (unsigned k = 0; k < RMAP_CHUNK_PAGES; k++) {
-                free_list(&chunk->pages[k]);
+            for (unsigned k = 0; k < RMAP_CHUNK_GROUPS; k++) {
+                free_group(&chunk->groups[k]);
             }
             free_list(&chunk->page_2m);
             free_list(&chunk->page_1g);
@@ -210,5 +335,7 @@ struct rmap_chunk *rmap_get(struct rmap *map, uint64_t host)
 
 uint64_t rmap_bytes(const struct rmap *map)
 {
-    return map->bucket_count * sizeof(struct rmap_chunk *) + map->chunk_count * sizeof(struct rmap_chunk);
+    return map->bucket_count * sizeof(struct rmap_chunk *) + map->chunk_count * sizeof(struct rmap_chunk) +
+           map->lists_count * RMAP_GROUP_PAGES * sizeof(struct rmap_list) +
+           map->block_count * sizeof(struct rmap_block);
 }

@@ -52,13 +52,24 @@ pt_word_t *rmap_next(struct rmap_iter *it);
 
 /* --- By page of host memory ------------------------------------------------------------------------- */
 
-#define RMAP_CHUNK_PAGES 512u
+#define RMAP_GROUP_PAGES 64u
+#define RMAP_CHUNK_GROUPS 8u
+
+/*
+ * 64 pages. Where each is mapped once at most, and the entries follow each other as the pages do, which a range of
+ * memory that is mapped in one piece is, nothing is kept for each: `word` is the entry of the first page (or where
+ * it would be), and `pages` says which are mapped. Else `word` is a pointer to RMAP_GROUP_PAGES lists, with bit 0
+ * set, and `pages` says which are not empty. No page is mapped: 0 and 0.
+ */
+struct rmap_group {
+    uint64_t word, pages;
+};
 
 /* Of 2 MiB of host memory. Never freed before the whole is. */
 struct rmap_chunk {
     struct rmap_chunk *next; /* of its bucket */
     uint64_t number;         /* host address >> 21 */
-    struct rmap_list pages[RMAP_CHUNK_PAGES];
+    struct rmap_group groups[RMAP_CHUNK_GROUPS];
     struct rmap_list page_2m, page_1g; /* the second of the first chunk of a GiB alone */
     uint32_t tables;                   /* guest tables that are shadowed, in these 2 MiB */
     uint32_t tables_1g;                /* and in this GiB: of its first chunk */
@@ -68,6 +79,7 @@ struct rmap_chunk {
 struct rmap {
     struct rmap_chunk **buckets;
     size_t bucket_count, chunk_count; /* a power of two, or 0 */
+    size_t lists_count, block_count;  /* groups with lists; blocks of these lists */
 };
 
 void rmap_finish(struct rmap *map);
@@ -78,12 +90,17 @@ struct rmap_chunk *rmap_find(const struct rmap *map, uint64_t host);
 struct rmap_chunk *rmap_get(struct rmap *map, uint64_t host);
 uint64_t rmap_bytes(const struct rmap *map);
 
-/* The list of entries of a level that map the page around `host`. `chunk` is of the first byte of that page. */
-static inline struct rmap_list *rmap_of(struct rmap_chunk *chunk, uint64_t host, unsigned level)
-{
-    return level == 1   ? &chunk->pages[(host >> 12) % RMAP_CHUNK_PAGES]
-           : level == 2 ? &chunk->page_2m
-                        : &chunk->page_1g;
-}
+/* The page of a level around `host`. `chunk` is of the first byte of that page. */
+struct rmap_page {
+    struct rmap_chunk *chunk;
+    uint64_t host;
+    unsigned level;
+};
+
+/* The entries that map it, to be read until some are added or removed. */
+struct rmap_list rmap_entries(const struct rmap_page *page);
+/* False: out of memory, and nothing has changed. */
+bool rmap_add_to(struct rmap *map, const struct rmap_page *page, pt_word_t *entry);
+void rmap_remove_from(struct rmap *map, const struct rmap_page *page, const pt_word_t *entry); /* it is there */
 
 #endif

@@ -80,7 +80,168 @@ static void lists_are_sets(void **state)
     assert_int_equal(list.word, 0);
 }
 
-static void pages_have_lists_of_their_own(void **state)
+/* --- Pages ---------------------------------------------------------------------------------------------- */
+
+#define HOST UINT64_C(0x7f0000200000)
+#define TABLE_ENTRIES 512u
+
+static _Alignas(4096) pt_word_t tables[4][TABLE_ENTRIES];
+
+static struct rmap_page page_of(struct rmap *map, unsigned number)
+{
+    return (struct rmap_page){rmap_get(map, HOST), HOST + number * UINT64_C(4096) + 0x123, 1};
+}
+
+static void add(struct rmap *map, unsigned number, pt_word_t *entry)
+{
+    struct rmap_page page = page_of(map, number);
+    assert_true(rmap_add_to(map, &page, entry));
+}
+
+static void remove_entry(struct rmap *map, unsigned number, const pt_word_t *entry)
+{
+    struct rmap_page page = page_of(map, number);
+    rmap_remove_from(map, &page, entry);
+}
+
+static size_t count_of(struct rmap *map, unsigned number)
+{
+    struct rmap_page page = page_of(map, number);
+    struct rmap_list list = rmap_entries(&page);
+    return rmap_count(&list);
+}
+
+static pt_word_t *any_of(struct rmap *map, unsigned number)
+{
+    struct rmap_page page = page_of(map, number);
+    struct rmap_list list = rmap_entries(&page);
+    return rmap_any(&list);
+}
+
+/* A range in one piece, at any place of its tables and over the end of one, is no more than its chunk. */
+static void what_is_in_order_costs_nothing(void **state)
+{
+    (void)state;
+    for (unsigned shift = 0; shift < 200; shift += 64) {
+        struct rmap map = {0};
+        for (unsigned i = 0; i < RMAP_GROUP_PAGES * RMAP_CHUNK_GROUPS; i++) {
+            add(&map, i, &tables[0][0] + shift + i);
+        }
+        for (unsigned i = 0; i < RMAP_GROUP_PAGES * RMAP_CHUNK_GROUPS; i++) {
+            assert_int_equal(count_of(&map, i), 1);
+            assert_ptr_equal(any_of(&map, i), &tables[0][0] + shift + i);
+        }
+        assert_int_equal(map.lists_count, 0);
+        assert_int_equal(rmap_bytes(&map), sizeof(struct rmap_chunk) + map.bucket_count * sizeof(void *));
+        assert_true(sizeof(struct rmap_chunk) <= 192);
+        for (unsigned i = 0; i < RMAP_GROUP_PAGES * RMAP_CHUNK_GROUPS; i += 3) {
+            remove_entry(&map, i, &tables[0][0] + shift + i);
+            assert_int_equal(count_of(&map, i), 0);
+            assert_null(any_of(&map, i));
+        }
+        assert_int_equal(count_of(&map, 1), 1);
+        rmap_finish(&map);
+    }
+}
+
+/* One that breaks the order gives its group lists, which keep what was there, and go when the group is empty. */
+static void what_is_not_in_order_has_lists(void **state)
+{
+    (void)state;
+    struct rmap map = {0};
+    for (unsigned i = 0; i < 20; i++) {
+        add(&map, i, &tables[0][i]);
+    }
+    add(&map, 25, &tables[0][26]);
+    assert_int_equal(map.lists_count, 1);
+    for (unsigned i = 0; i < 20; i++) {
+        assert_ptr_equal(any_of(&map, i), &tables[0][i]);
+        assert_int_equal(count_of(&map, i), 1);
+    }
+    assert_ptr_equal(any_of(&map, 25), &tables[0][26]);
+    assert_int_equal(count_of(&map, 26), 0);
+    /* The next group is another one, and a page that is mapped twice is not in order either. */
+    add(&map, 64, &tables[0][64]);
+    assert_int_equal(map.lists_count, 1);
+    add(&map, 64, &tables[1][64]);
+    assert_int_equal(map.lists_count, 2);
+    assert_int_equal(count_of(&map, 64), 2);
+    uint64_t bytes = rmap_bytes(&map);
+    for (unsigned i = 2; i < 40; i++) {
+        add(&map, 64, &tables[2][i]);
+    }
+    assert_true(rmap_bytes(&map) >= bytes + 2 * sizeof(struct rmap_block));
+    for (unsigned i = 2; i < 40; i++) {
+        remove_entry(&map, 64, &tables[2][i]);
+    }
+    assert_int_equal(rmap_bytes(&map), bytes);
+    remove_entry(&map, 64, &tables[0][64]);
+    remove_entry(&map, 64, &tables[1][64]);
+    assert_int_equal(map.lists_count, 1);
+    for (unsigned i = 0; i < 20; i++) {
+        remove_entry(&map, i, &tables[0][i]);
+    }
+    remove_entry(&map, 25, &tables[0][26]);
+    assert_int_equal(map.lists_count, 0);
+    assert_int_equal(map.block_count, 0);
+    add(&map, 3, &tables[3][77]); /* any order is good to begin with */
+    assert_int_equal(map.lists_count, 0);
+    rmap_finish(&map);
+}
+
+#define STEPS_PAGES 96u /* a group and a half */
+
+/* Against a set of (page, entry); each entry maps one page at a time. */
+static void pages_are_sets(void **state)
+{
+    (void)state;
+    static int mapped[2][TABLE_ENTRIES]; /* which page; -1: none */
+    const char *given = getenv("MEMVIRT_TEST_SEED");
+    unsigned seed = given ? (unsigned)strtoul(given, NULL, 0) : 1;
+    print_message("# seed %u\n", seed);
+    struct rmap map = {0};
+    memset(mapped, -1, sizeof mapped);
+    size_t expected[STEPS_PAGES] = {0}, most_lists = 0, compact_steps = 0;
+    for (unsigned step = 0; step < 40000; step++) {
+        seed = seed * 1103515245 + 12345;
+        unsigned t = seed >> 28 & 1, i = (seed >> 8) % 128;
+        bool grows = step / 5000 % 2 == 0;
+        int *page = &mapped[t][i];
+        if (*page >= 0 && (!grows || seed >> 29 == 0)) {
+            remove_entry(&map, (unsigned)*page, &tables[t][i]);
+            expected[*page]--;
+            *page = -1;
+        } else if (*page < 0 && grows) {
+            /* Mostly in order. */
+            unsigned number = step / 10000 % 2 == 0 && t == 0 ? i % STEPS_PAGES : (seed >> 16) % STEPS_PAGES;
+            number = step < 5000 && t == 1 ? STEPS_PAGES : number;
+            if (number < STEPS_PAGES && (step >= 5000 || i < STEPS_PAGES)) {
+                add(&map, number, &tables[t][i]);
+                expected[number]++;
+                *page = (int)number;
+            }
+        }
+        most_lists = map.lists_count > most_lists ? map.lists_count : most_lists;
+        compact_steps += map.lists_count == 0;
+        if (step % 16 == 0) {
+            for (unsigned n = 0; n < STEPS_PAGES; n++) {
+                struct rmap_page of = page_of(&map, n);
+                struct rmap_list list = rmap_entries(&of);
+                struct rmap_iter it;
+                size_t count = 0;
+                for (pt_word_t *e = rmap_first(&list, &it); e; e = rmap_next(&it), count++) {
+                    assert_int_equal((&mapped[0][0])[e - &tables[0][0]], n);
+                }
+                assert_int_equal(count, expected[n]);
+            }
+        }
+    }
+    assert_int_equal(most_lists, 2);
+    assert_true(compact_steps > 1000);
+    rmap_finish(&map);
+}
+
+static void pages_are_found(void **state)
 {
     (void)state;
     struct rmap map = {0};
@@ -89,9 +250,6 @@ static void pages_have_lists_of_their_own(void **state)
     assert_ptr_equal(rmap_find(&map, 0x7f00003fffff), chunk);
     assert_null(rmap_find(&map, 0x7f0000400000));
     assert_null(rmap_find(&map, 0x7f00001fffff));
-    assert_ptr_not_equal(rmap_of(chunk, 0x7f0000201000, 1), rmap_of(chunk, 0x7f0000202000, 1));
-    assert_ptr_equal(rmap_of(chunk, 0x7f0000201000, 1), rmap_of(chunk, 0x7f0000201fff, 1));
-    assert_ptr_equal(rmap_of(chunk, 0x7f0000201000, 2), &chunk->page_2m);
     /* More than the first buckets. */
     for (uint64_t i = 0; i < 1000; i++) {
         assert_int_equal(rmap_get(&map, i << 21)->number, i);
@@ -102,9 +260,17 @@ static void pages_have_lists_of_their_own(void **state)
     assert_int_equal(map.chunk_count, 1001);
     assert_ptr_equal(rmap_find(&map, 0x7f0000201000), chunk);
     assert_true(rmap_bytes(&map) > 1001 * sizeof *chunk);
+    /* Large pages have lists of their own. */
+    struct rmap_page small = {chunk, 0x7f0000201000, 1}, large = {chunk, 0x7f0000201000, 2},
+                     huge = {chunk, 0x7f0000201000, 3};
     for (unsigned i = 0; i < ENTRIES; i++) {
-        assert_true(rmap_add(rmap_of(chunk, 0x7f0000201000, 1), &entries[i]));
+        assert_true(rmap_add_to(&map, i % 3 == 0 ? &small : i % 3 == 1 ? &large : &huge, &entries[i]));
     }
+    struct rmap_list list = rmap_entries(&large);
+    assert_int_equal(rmap_count(&list), ENTRIES / 3);
+    assert_int_equal(chunk->page_2m.word, list.word);
+    list = rmap_entries(&huge);
+    assert_int_equal(chunk->page_1g.word, list.word);
     rmap_finish(&map); /* with its chains: the leak checker looks */
 }
 
@@ -113,7 +279,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_entry_is_the_word),
         cmocka_unit_test(lists_are_sets),
-        cmocka_unit_test(pages_have_lists_of_their_own),
+        cmocka_unit_test(what_is_in_order_costs_nothing),
+        cmocka_unit_test(what_is_not_in_order_has_lists),
+        cmocka_unit_test(pages_are_sets),
+        cmocka_unit_test(pages_are_found),
     };
     return cmocka_run_group_tests_name("rmap", tests, NULL, NULL);
 }

@@ -91,20 +91,20 @@ static void vcpu_finish(struct hv_vcpu *vcpu)
 
 /* --- By host range ------------------------------------------------------------------------------------ */
 
-/* What is done to each list of entries that map a part of a range. @return whether it was to any */
-typedef bool list_fn(struct hv_vm *vm, struct rmap_list *list, unsigned level);
+/* What is done to the entries that map a page, which is a part of a range. @return whether it was to any */
+typedef bool page_fn(struct hv_vm *vm, const struct rmap_page *page);
 
-/* Lists of a chunk of 2 MiB: small pages of [first, last], and large ones that have a byte of it. */
-static bool visit_chunk(struct hv_vm *vm, struct rmap_chunk *chunk, uint64_t first, uint64_t last, list_fn *each)
+/* Pages of a chunk of 2 MiB: small pages of [first, last], and large ones that have a byte of it. */
+static bool visit_chunk(struct hv_vm *vm, struct rmap_chunk *chunk, uint64_t first, uint64_t last, page_fn *each)
 {
     bool flush = false;
     for (uint64_t at = align_down(first, GUEST_PAGE_SIZE); at <= last; at += GUEST_PAGE_SIZE) {
-        flush |= each(vm, rmap_of(chunk, at, 1), 1);
+        flush |= each(vm, &(struct rmap_page){chunk, at, 1});
     }
-    return each(vm, &chunk->page_2m, 2) || flush;
+    return each(vm, &(struct rmap_page){chunk, first, 2}) || flush;
 }
 
-static bool visit_lists(struct hv_vm *vm, uint64_t first, uint64_t last, list_fn *each)
+static bool visit_lists(struct hv_vm *vm, uint64_t first, uint64_t last, page_fn *each)
 {
     const struct shadow *s = shadow_of(vm);
     bool any = false;
@@ -115,7 +115,7 @@ static bool visit_lists(struct hv_vm *vm, uint64_t first, uint64_t last, list_fn
     }
     for (uint64_t at = align_down(first, pt_level_bytes(3)); at <= last; at += pt_level_bytes(3)) {
         struct rmap_chunk *chunk = rmap_find(&s->rmap, at);
-        any |= chunk && each(vm, &chunk->page_1g, 3);
+        any |= chunk && each(vm, &(struct rmap_page){chunk, at, 3});
     }
     return any;
 }
@@ -138,7 +138,7 @@ static uint64_t last_byte(const struct hv_slot *slot, uint64_t last_gfn)
 
 /* What takes rights. @return whether a flush is due */
 static bool visit(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first_gfn, uint64_t last_gfn,
-                  list_fn *each)
+                  page_fn *each)
 {
     struct shadow *s = shadow_of(vm);
     uint64_t first = hv_slot_hva(slot, first_gfn).raw, last = last_byte(slot, last_gfn);
@@ -149,7 +149,7 @@ static bool visit(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first_g
 }
 
 static bool visit_locked(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last,
-                         list_fn *each)
+                         page_fn *each)
 {
     struct shadow *s = shadow_of(vm);
     pthread_mutex_lock(&s->lock);
@@ -158,13 +158,11 @@ static bool visit_locked(struct hv_vm *vm, const struct hv_slot *slot, uint64_t 
     return flush;
 }
 
-static bool zap_list(struct hv_vm *vm, struct rmap_list *list, unsigned level)
+static bool zap_page(struct hv_vm *vm, const struct rmap_page *page)
 {
-    bool any = !rmap_is_empty(list);
-    while (!rmap_is_empty(list)) {
-        shadow_clear_entry(vm, rmap_any(list), level);
-    }
-    return any;
+    struct rmap_list list = rmap_entries(page);
+    shadow_clear_page(vm, page);
+    return !rmap_is_empty(&list);
 }
 
 /* Pages that stand for tables in a range that goes: nothing says what will be there. */
@@ -191,7 +189,7 @@ static bool zap_gfns(struct hv_vm *vm, const struct hv_slot *slot, uint64_t firs
 {
     struct shadow *s = shadow_of(vm);
     pthread_mutex_lock(&s->lock);
-    bool flush = visit(vm, slot, first, last, zap_list);
+    bool flush = visit(vm, slot, first, last, zap_page);
     flush |= zap_tables(vm, hv_slot_hva(slot, first).raw, last_byte(slot, last));
     s->asked = s->seq;
     pthread_mutex_unlock(&s->lock);
@@ -212,17 +210,19 @@ static bool zap_all(struct hv_vm *vm)
 
 /* Hybrid: what leads to the guest's table in this page goes, for the hardware writes there without an entry of
  * ours that could be read-only. */
-static bool clear_switches(struct hv_vm *vm, struct rmap_list *list)
+static bool clear_switches(struct hv_vm *vm, const struct rmap_page *page)
 {
     bool any = false;
+    struct rmap_list list = rmap_entries(page);
     struct rmap_iter it;
-    for (pt_word_t *entry = rmap_first(list, &it); entry;) {
+    for (pt_word_t *entry = rmap_first(&list, &it); entry;) {
         pt_word_t *found = shadow_is_switch(pt_load(entry)) ? entry : NULL;
         entry = found ? NULL : rmap_next(&it);
         if (found) { /* and begin anew, since the list is another */
             shadow_clear_entry(vm, found, shadow_page_of_entry(found)->role.level);
             any = true;
-            entry = rmap_first(list, &it);
+            list = rmap_entries(page);
+            entry = rmap_first(&list, &it);
         }
     }
     return any;
@@ -231,14 +231,15 @@ static bool clear_switches(struct hv_vm *vm, struct rmap_list *list)
 /* --- The dirty log: by write-protection ------------------------------------------------------------------ */
 
 /* The next write is noticed; a large page goes, as one of a logged slot may not be. */
-static bool notice_list(struct hv_vm *vm, struct rmap_list *list, unsigned level)
+static bool notice_page(struct hv_vm *vm, const struct rmap_page *page)
 {
-    if (level > 1) {
-        return zap_list(vm, list, level);
+    if (page->level > 1) {
+        return zap_page(vm, page);
     }
+    bool any = shadow_of(vm)->hybrid && clear_switches(vm, page);
+    struct rmap_list list = rmap_entries(page);
     struct rmap_iter it;
-    bool any = shadow_of(vm)->hybrid && clear_switches(vm, list);
-    for (pt_word_t *entry = rmap_first(list, &it); entry; entry = rmap_next(&it)) {
+    for (pt_word_t *entry = rmap_first(&list, &it); entry; entry = rmap_next(&it)) {
         uint64_t before = pt_load(entry);
         while ((before & format->writable) && !pt_cas(entry, &before, before & ~format->writable)) {}
         any |= (before & format->writable) != 0;
@@ -249,17 +250,18 @@ static bool notice_list(struct hv_vm *vm, struct rmap_list *list, unsigned level
 static bool log_start(struct hv_vm *vm, const struct hv_slot *slot)
 {
     /* Pages that the log has from the beginning need not be noticed. */
-    list_fn *each = notice_list;
+    page_fn *each = notice_page;
     return !vm->initially_set && visit_locked(vm, slot, slot->base_gfn, hv_slot_last_gfn(slot), each);
 }
 
 /* Parts of what the guest maps large may be large again. */
-static bool zap_direct(struct hv_vm *vm, struct rmap_list *list, unsigned level)
+static bool zap_direct(struct hv_vm *vm, const struct rmap_page *page)
 {
-    if (level > 1 || rmap_is_empty(list) || !shadow_page_of_entry(rmap_any(list))->role.direct) {
+    struct rmap_list list = rmap_entries(page);
+    if (page->level > 1 || rmap_is_empty(&list) || !shadow_page_of_entry(rmap_any(&list))->role.direct) {
         return false;
     }
-    return zap_list(vm, list, level);
+    return zap_page(vm, page);
 }
 
 static bool log_stop(struct hv_vm *vm, const struct hv_slot *slot)
@@ -285,10 +287,10 @@ static bool log_protect(struct hv_vm *vm, const struct hv_slot *slot, uint64_t f
     for (; mask; mask &= mask - 1) {
         uint64_t host = hv_slot_hva(slot, first_gfn + (unsigned)__builtin_ctzll(mask)).raw;
         struct rmap_chunk *chunk = rmap_find(&s->rmap, host);
-        flush |= chunk && notice_list(vm, rmap_of(chunk, host, 1), 1);
-        flush |= chunk && notice_list(vm, &chunk->page_2m, 2);
+        flush |= chunk && notice_page(vm, &(struct rmap_page){chunk, host, 1});
+        flush |= chunk && notice_page(vm, &(struct rmap_page){chunk, host, 2});
         chunk = rmap_find(&s->rmap, align_down(host, pt_level_bytes(3)));
-        flush |= chunk && notice_list(vm, &chunk->page_1g, 3);
+        flush |= chunk && notice_page(vm, &(struct rmap_page){chunk, host, 3});
     }
     pthread_mutex_unlock(&s->lock);
     return flush;
@@ -296,12 +298,12 @@ static bool log_protect(struct hv_vm *vm, const struct hv_slot *slot, uint64_t f
 
 /* --- What the host asks of pages that stay ------------------------------------------------------------------ */
 
-static bool is_young_list(struct hv_vm *vm, struct rmap_list *list, unsigned level)
+static bool is_young_page(struct hv_vm *vm, const struct rmap_page *page)
 {
+    struct rmap_list list = rmap_entries(page);
     struct rmap_iter it;
     (void)vm;
-    (void)level;
-    for (pt_word_t *entry = rmap_first(list, &it); entry; entry = rmap_next(&it)) {
+    for (pt_word_t *entry = rmap_first(&list, &it); entry; entry = rmap_next(&it)) {
         uint64_t e = pt_load(entry);
         if ((e & format->accessed) && !shadow_is_switch(e)) {
             return true;
@@ -310,11 +312,12 @@ static bool is_young_list(struct hv_vm *vm, struct rmap_list *list, unsigned lev
     return false;
 }
 
-static bool age_list(struct hv_vm *vm, struct rmap_list *list, unsigned level)
+static bool age_page(struct hv_vm *vm, const struct rmap_page *page)
 {
+    struct rmap_list list = rmap_entries(page);
     struct rmap_iter it;
-    bool any = is_young_list(vm, list, level);
-    for (pt_word_t *entry = rmap_first(list, &it); entry; entry = rmap_next(&it)) {
+    bool any = is_young_page(vm, page);
+    for (pt_word_t *entry = rmap_first(&list, &it); entry; entry = rmap_next(&it)) {
         uint64_t before = pt_load(entry);
         while ((before & format->accessed) && !shadow_is_switch(before) &&
                !pt_cas(entry, &before, before & ~format->accessed)) {}
@@ -326,7 +329,7 @@ static bool age_list(struct hv_vm *vm, struct rmap_list *list, unsigned level)
 static bool age(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last, bool test_only)
 {
     struct shadow *s = shadow_of(vm);
-    list_fn *each = test_only ? is_young_list : age_list;
+    page_fn *each = test_only ? is_young_page : age_page;
     pthread_mutex_lock(&s->lock);
     bool any = visit_lists(vm, hv_slot_hva(slot, first).raw, last_byte(slot, last), each);
     pthread_mutex_unlock(&s->lock);
@@ -334,12 +337,13 @@ static bool age(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, ui
 }
 
 /* To 0 0 0 of the truth table in spte.h: the next write takes the slow way. */
-static bool read_only_list(struct hv_vm *vm, struct rmap_list *list, unsigned level)
+static bool read_only_page(struct hv_vm *vm, const struct rmap_page *page)
 {
+    bool any = shadow_of(vm)->hybrid && page->level == 1 && clear_switches(vm, page);
+    struct rmap_list list = rmap_entries(page);
     uint64_t bits = format->writable | format->software_host_writable | format->software_mmu_writable;
     struct rmap_iter it;
-    bool any = shadow_of(vm)->hybrid && level == 1 && clear_switches(vm, list);
-    for (pt_word_t *entry = rmap_first(list, &it); entry; entry = rmap_next(&it)) {
+    for (pt_word_t *entry = rmap_first(&list, &it); entry; entry = rmap_next(&it)) {
         uint64_t before = pt_load(entry);
         while ((before & bits) && !pt_cas(entry, &before, before & ~bits)) {}
         any |= (before & bits) != 0;
@@ -349,7 +353,7 @@ static bool read_only_list(struct hv_vm *vm, struct rmap_list *list, unsigned le
 
 static bool write_protect(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last)
 {
-    return visit_locked(vm, slot, first, last, read_only_list);
+    return visit_locked(vm, slot, first, last, read_only_page);
 }
 
 /* What the caller has flushed is free to go; what was unlinked since needs a flush of its own. */

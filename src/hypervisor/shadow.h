@@ -242,6 +242,8 @@ bool shadow_is_tracked(const struct shadow *s, uint64_t frame);
 bool shadow_has_no_tables(const struct shadow *s, uint64_t host, unsigned level);
 /* No entry lets a write to the frame through. */
 void shadow_protect_frame(struct hv_vm *vm, struct shadow_page *page);
+/* Every entry that maps it becomes empty. */
+void shadow_clear_page(struct hv_vm *vm, const struct rmap_page *page);
 /* An entry has lost the right to write to (a page that has) this host byte. */
 void shadow_note_loss(struct shadow *s, uint64_t host, unsigned level);
 /* Each page on the frame becomes open. False: it may not. */
@@ -293,8 +295,8 @@ struct shadow_leaf {
 
 uint64_t shadow_make_leaf(const struct hv_vm *vm, const struct shadow_leaf *leaf);
 /* More mappings than this are not kept, nor the one that was too many, as with KVM: who needs one faults again. */
-bool shadow_is_full(const struct rmap_list *list);
-void shadow_recycle(struct hv_vm *vm, struct rmap_list *list, unsigned level);
+bool shadow_is_full(const struct rmap_page *page);
+void shadow_recycle(struct hv_vm *vm, const struct rmap_page *page);
 /* The entry becomes that. False: out of memory. */
 bool shadow_set_leaf(struct hv_vm *vm, pt_word_t *entry, unsigned level, uint64_t to);
 

@@ -22,36 +22,30 @@ uint64_t shadow_make_leaf(const struct hv_vm *vm, const struct shadow_leaf *leaf
     return e | SPTE_AD_WRITE_PROTECT;
 }
 
-bool shadow_is_full(const struct rmap_list *list)
+bool shadow_is_full(const struct rmap_page *page)
 {
-    return !rmap_is_empty(list) && (list->word & 1) && rmap_count(list) > SHADOW_RMAP_MAX;
+    struct rmap_list list = rmap_entries(page);
+    return !rmap_is_empty(&list) && (list.word & 1) && rmap_count(&list) > SHADOW_RMAP_MAX;
 }
 
-void shadow_recycle(struct hv_vm *vm, struct rmap_list *list, unsigned level)
+void shadow_recycle(struct hv_vm *vm, const struct rmap_page *page)
 {
     hv_count(&vm->counters.rmap_recycled, 1);
-    while (!rmap_is_empty(list)) {
-        shadow_clear_entry(vm, rmap_any(list), level);
-    }
+    shadow_clear_page(vm, page);
 }
 
 static bool add_leaf(struct hv_vm *vm, pt_word_t *entry, unsigned level, uint64_t to)
 {
     struct shadow *s = shadow_of(vm);
-    uint64_t host = pt_address(to);
-    struct rmap_chunk *chunk = rmap_get(&s->rmap, host);
-    if (!chunk) {
-        return false;
-    }
-    struct rmap_list *list = rmap_of(chunk, host, level);
-    bool is_full = shadow_is_full(list);
-    if (!rmap_add(list, entry)) {
+    struct rmap_page page = {rmap_get(&s->rmap, pt_address(to)), pt_address(to), level};
+    bool is_full = page.chunk && shadow_is_full(&page);
+    if (!page.chunk || !rmap_add_to(&s->rmap, &page, entry)) {
         return false;
     }
     hv_count(shadow_pages_of(&vm->counters, level), 1);
     (void)pt_exchange(entry, to);
     if (is_full) {
-        shadow_recycle(vm, list, level);
+        shadow_recycle(vm, &page);
     }
     return true;
 }

@@ -73,16 +73,16 @@ bool shadow_link_switch(struct hv_vm *vm, pt_word_t *entry, uint64_t frame, unsi
 {
     const struct pt_format *f = &pt_format_shadow;
     uint64_t host = frame << GUEST_PAGE_SHIFT;
-    struct rmap_chunk *chunk = rmap_get(&shadow_of(vm)->rmap, host);
+    struct rmap *map = &shadow_of(vm)->rmap;
+    struct rmap_page page = {rmap_get(map, host), host, 1};
     assert(pt_load(entry) == 0 && shadow_page_of_entry(entry)->role.level > 1);
-    if (!chunk) {
+    if (!page.chunk) {
         return false;
     }
-    struct rmap_list *list = rmap_of(chunk, host, 1);
-    if (shadow_is_full(list)) {
-        shadow_recycle(vm, list, 1);
+    if (shadow_is_full(&page)) {
+        shadow_recycle(vm, &page);
     }
-    if (!rmap_add(list, entry)) {
+    if (!rmap_add_to(map, &page, entry)) {
         return false;
     }
     uint64_t to = host | f->present | f->accessed | SPTE_PRESENT | SHADOW_SWITCH;
@@ -99,7 +99,7 @@ static void clear_switch(struct hv_vm *vm, const pt_word_t *entry, uint64_t befo
     struct shadow *s = shadow_of(vm);
     const struct shadow_page *page = shadow_page_of_entry(entry);
     uint64_t host = pt_address(before);
-    rmap_remove(rmap_of(rmap_find(&s->rmap, host), host, 1), entry);
+    rmap_remove_from(&s->rmap, &(struct rmap_page){rmap_find(&s->rmap, host), host, 1}, entry);
     shadow_note_loss(s, host, 1);
     if (shadow_is_anchor(page) && page->roots > 0) {
         hv_post_all(vm, HV_REQUEST_RELOAD_ROOT);
@@ -122,7 +122,7 @@ static void clear_leaf(struct hv_vm *vm, const pt_word_t *entry, unsigned level,
 {
     struct shadow *s = shadow_of(vm);
     uint64_t host = pt_address(before);
-    rmap_remove(rmap_of(rmap_find(&s->rmap, host), host, level), entry);
+    rmap_remove_from(&s->rmap, &(struct rmap_page){rmap_find(&s->rmap, host), host, level}, entry);
     hv_count(shadow_pages_of(&vm->counters, level), (uint64_t)-1);
     shadow_note_loss(s, host, level);
 }

@@ -52,11 +52,10 @@ static bool protect_entry(pt_word_t *entry)
     return false;
 }
 
-/* Large pages around a table go; small ones will come in their place. */
-static void clear_list(struct hv_vm *vm, struct rmap_list *list, unsigned level)
+void shadow_clear_page(struct hv_vm *vm, const struct rmap_page *page)
 {
-    while (!rmap_is_empty(list)) {
-        shadow_clear_entry(vm, rmap_any(list), level);
+    for (struct rmap_list list = rmap_entries(page); !rmap_is_empty(&list); list = rmap_entries(page)) {
+        shadow_clear_entry(vm, rmap_any(&list), page->level);
     }
 }
 
@@ -67,17 +66,19 @@ void shadow_protect_frame(struct hv_vm *vm, struct shadow_page *page)
     struct rmap_chunk *chunk = rmap_find(&s->rmap, host);
     struct rmap_iter it;
     bool was_writable = false;
-    for (pt_word_t *entry = rmap_first(rmap_of(chunk, host, 1), &it); entry; entry = rmap_next(&it)) {
+    struct rmap_list list = rmap_entries(&(struct rmap_page){chunk, host, 1});
+    for (pt_word_t *entry = rmap_first(&list, &it); entry; entry = rmap_next(&it)) {
         was_writable |= protect_entry(entry);
     }
     was_writable |= s->hybrid && hybrid_protect(vm, host);
     if (was_writable) {
         shadow_note_loss(s, host, 1);
     }
-    clear_list(vm, &chunk->page_2m, 2);
+    /* Large pages around it go; small ones will come in their place. */
+    shadow_clear_page(vm, &(struct rmap_page){chunk, host, 2});
     struct rmap_chunk *first = rmap_find(&s->rmap, align_down(host, pt_level_bytes(3)));
     if (first) {
-        clear_list(vm, &first->page_1g, 3);
+        shadow_clear_page(vm, &(struct rmap_page){first, host, 3});
     }
     page->seq = chunk->lost > s->lost_everywhere ? chunk->lost : s->lost_everywhere;
     for (struct shadow_page *other = shadow_page_on(s, page->frame, NULL); other;

@@ -74,7 +74,8 @@ static void check_page(struct rig *rig, const struct shadow_page *page, uint64_t
         if (shadow_is_leaf(e, level)) {
             struct rmap_chunk *chunk = rmap_find(&s->rmap, pt_address(e));
             struct rmap_iter it;
-            pt_word_t *entry = rmap_first(rmap_of(chunk, pt_address(e), level), &it);
+            struct rmap_list list = rmap_entries(&(struct rmap_page){chunk, pt_address(e), level});
+            pt_word_t *entry = rmap_first(&list, &it);
             while (entry != &page->table[i]) {
                 assert_non_null(entry);
                 entry = rmap_next(&it);
@@ -116,6 +117,12 @@ static void without_paging_pages_are_large(void **state)
     assert_int_equal(look(&rig, GIB_PAGES + 77).hva, page_hva(&rig, GIB_PAGES + 77));
     assert_int_equal(use(&rig, 4096, MV_ACCESS_READ), 1);
     assert_int_equal(look(&rig, 4096).level, 1);
+    check_pages(&rig);
+    /* Of a large page all goes, wherever the part is that the host takes. */
+    hv_notifier_begin(rig.vm, hva_range(&rig, GIB_PAGES + 200000, 1));
+    hv_notifier_end(rig.vm, hva_range(&rig, GIB_PAGES + 200000, 1));
+    assert_false(look(&rig, GIB_PAGES + 77).is_present);
+    assert_true(look(&rig, 5).is_present);
     check_pages(&rig);
     rig_close(&rig);
 }
