@@ -141,15 +141,20 @@ static bool is_below(const struct shadow_page *page, const struct shadow_page *t
     return false;
 }
 
-/* Whether linking the page, if it is there, makes what is open below it agree again, and something there shadows
- * `frame`. */
-static bool link_protects(const struct shadow *s, uint64_t table_frame, union shadow_role role, uint64_t frame)
+/* The page of that role for the guest's table in a frame. NULL: there is none. */
+static const struct shadow_page *page_for(const struct shadow *s, uint64_t frame, union shadow_role role)
 {
-    const struct shadow_page *top = shadow_page_on(s, table_frame, NULL);
-    while (top && top->role.word != role.word) {
-        top = shadow_page_on(s, table_frame, top);
+    const struct shadow_page *page = shadow_page_on(s, frame, NULL);
+    while (page && page->role.word != role.word) {
+        page = shadow_page_on(s, frame, page);
     }
-    for (const struct shadow_page *page = top ? shadow_page_on(s, frame, NULL) : NULL; page;
+    return page;
+}
+
+/* Whether something open below the page shadows `frame`: it is protected when the page is linked. */
+static bool link_protects(const struct shadow *s, const struct shadow_page *top, uint64_t frame)
+{
+    for (const struct shadow_page *page = shadow_page_on(s, frame, NULL); page;
          page = shadow_page_on(s, frame, page)) {
         if (page->open && is_below(page, top)) {
             return true;
@@ -158,11 +163,15 @@ static bool link_protects(const struct shadow *s, uint64_t table_frame, union sh
     return false;
 }
 
-/* Levels, as bits, at which the guest's walk goes through a table in this frame that the hardware's does not: the
- * fault makes a page for it, or links one, and protects the table. */
+/*
+ * Levels, as bits, of pages for tables in this frame that the fault protects, on the guest's way where the
+ * hardware's has none: for a page that is made, its table; when one that was kept is linked, what is open below
+ * it.
+ */
 static unsigned levels_made(const struct hv_vcpu *vcpu, const struct guest_walk *walk, gva_t gva, uint64_t frame,
                             const struct hv_shadow_look *look)
 {
+    const struct shadow *s = shadow_of(vcpu->vm);
     unsigned levels = 0;
     for (unsigned level = shadow_vcpu_of(vcpu)->guest.levels; level > 0 && level >= walk->level; level--) {
         gpa_t table = walk->tables[level].table;
@@ -171,8 +180,9 @@ static unsigned levels_made(const struct hv_vcpu *vcpu, const struct guest_walk 
         if (has_step(look, role, table.raw >> GUEST_PAGE_SHIFT)) {
             continue;
         }
-        levels |= table_frame == frame ? 1u << level : 0;
-        levels |= link_protects(shadow_of(vcpu->vm), table_frame, role, frame) ? 1u << 1 : 0;
+        const struct shadow_page *kept = page_for(s, table_frame, role);
+        levels |= !kept && table_frame == frame ? 1u << level : 0;
+        levels |= kept && link_protects(s, kept, frame) ? 1u << 1 : 0;
     }
     return levels;
 }
