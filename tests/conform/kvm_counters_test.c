@@ -433,31 +433,30 @@ static int find_out(void **state)
     return 0;
 }
 
-#define GUEST(image)                                                                                              \
+#define ON(test, image, what)                                                                                     \
     {                                                                                                             \
-        .name = "counts_as_kvm(" image ")", .test_func = counts_as_kvm, .initial_state = (void *)(uintptr_t)image \
+        .name = "counts_as_kvm(" what ")", .test_func = test, .initial_state = (void *)(uintptr_t)image           \
     }
+#define GUEST(test, image) ON(test, image, image)
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        GUEST("first.elf"),
-        GUEST("probe.elf"),
-        GUEST("edits.elf"),
-        GUEST("hello.elf"),
-        GUEST("halt.elf"),
-        GUEST("triple.elf"),
-        GUEST("flat.bin"),
-        GUEST("romwrite.elf"),
-        GUEST("mmu32.elf"),
-        GUEST("mmupae.elf"),
-        GUEST("unassigned.elf"),
-        GUEST("mmiojump.elf"),
-        GUEST("smp.elf"),
-        GUEST(ENDLESS),
-        {.name = "counts_as_kvm(" PROBE " with cases)",
-         .test_func = probe_counts_as_kvm,
-         .initial_state = (void *)(uintptr_t)PROBE},
+        GUEST(counts_as_kvm, "first.elf"),
+        GUEST(counts_as_kvm, "probe.elf"),
+        GUEST(counts_as_kvm, "edits.elf"),
+        GUEST(counts_as_kvm, "hello.elf"),
+        GUEST(counts_as_kvm, "halt.elf"),
+        GUEST(counts_as_kvm, "triple.elf"),
+        GUEST(counts_as_kvm, "flat.bin"),
+        GUEST(counts_as_kvm, "romwrite.elf"),
+        GUEST(counts_as_kvm, "mmu32.elf"),
+        GUEST(counts_as_kvm, "mmupae.elf"),
+        GUEST(counts_as_kvm, "unassigned.elf"),
+        GUEST(counts_as_kvm, "mmiojump.elf"),
+        GUEST(counts_as_kvm, "smp.elf"),
+        GUEST(counts_as_kvm, ENDLESS),
+        ON(probe_counts_as_kvm, PROBE, PROBE " with cases"),
     };
     if (argc == 3) {
         const struct CMUnitTest one[] = {

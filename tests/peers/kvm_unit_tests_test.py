@@ -41,7 +41,7 @@ def rmap_chain_passes():
 @tap.test
 def rmap_chain_counts_as_kvm():
     """What KVM counts and what `soft` does, beside each other: tests/conform/kvm_counters_test.c."""
-    megabytes = '256' if is_long() else '64'
+    megabytes = '128' if is_long() else '64'
     result = subprocess.run([os.environ['KVM_COUNTERS'], image_of(), megabytes], capture_output=True, text=True,
                             env=os.environ | {'CMOCKA_MESSAGE_OUTPUT': 'TAP'}, timeout=PATIENCE, check=False)
     for line in result.stdout.splitlines():
