@@ -106,9 +106,23 @@ static void clear_switch(struct hv_vm *vm, const pt_word_t *entry, uint64_t befo
     }
 }
 
-static void clear_table(pt_word_t *entry, uint64_t before)
+/*
+ * What was cached of a large page of the guest's that is mapped in parts: INVLPG of one address is to take all of
+ * it, and the hardware, which has seen the parts alone, takes one. When the guest says it what tells of the others
+ * may have gone long since, so they go as soon as that does. Nobody need wait for it.
+ */
+static void forget_parts(struct hv_vm *vm)
 {
-    rmap_remove(&shadow_page_of_table(spte_table(before))->parents, entry);
+    hv_post_all(vm, HV_REQUEST_FLUSH);
+}
+
+static void clear_table(struct hv_vm *vm, pt_word_t *entry, uint64_t before)
+{
+    struct shadow_page *child = shadow_page_of_table(spte_table(before));
+    rmap_remove(&child->parents, entry);
+    if (child->role.direct) {
+        forget_parts(vm);
+    }
     struct shadow_page *page = shadow_page_of_entry(entry);
     unsigned i = shadow_index_of_entry(entry);
     uint64_t bit = UINT64_C(1) << (i % 64);
@@ -125,6 +139,9 @@ static void clear_leaf(struct hv_vm *vm, const pt_word_t *entry, unsigned level,
     rmap_remove_from(&s->rmap, &(struct rmap_page){rmap_find(&s->rmap, host), host, level}, entry);
     hv_count(shadow_pages_of(&vm->counters, level), (uint64_t)-1);
     shadow_note_loss(s, host, level);
+    if (level > 1 && shadow_page_of_entry(entry)->role.has_4_byte_entries) { /* half of 4 MiB */
+        forget_parts(vm);
+    }
 }
 
 void shadow_clear_entry(struct hv_vm *vm, pt_word_t *entry, unsigned level)
@@ -133,7 +150,7 @@ void shadow_clear_entry(struct hv_vm *vm, pt_word_t *entry, unsigned level)
     if (shadow_is_switch(before)) {
         clear_switch(vm, entry, before);
     } else if (shadow_is_table(before, level)) {
-        clear_table(entry, before);
+        clear_table(vm, entry, before);
     } else if (shadow_is_leaf(before, level)) {
         clear_leaf(vm, entry, level, before);
     }

@@ -52,16 +52,6 @@ static bool child_agrees(const struct hv_vcpu *vcpu, const struct shadow_page *c
            hv_slot_hva(slot, gfn).raw >> GUEST_PAGE_SHIFT == child->frame;
 }
 
-/* Hybrid: it leads to the table that the guest's entry says, with the guest's rights. */
-static bool switch_agrees(const struct hv_vcpu *vcpu, uint64_t entry, uint64_t guest_entry, unsigned rights)
-{
-    uint64_t gfn = guest_entry_table(&shadow_vcpu_of(vcpu)->guest, guest_entry).raw >> GUEST_PAGE_SHIFT;
-    unsigned hint = vcpu->slot_hint[vcpu->space];
-    const struct hv_slot *slot = hv_slot_of_gfn(hv_slots(vcpu), gfn, &hint);
-    return slot && hv_slot_hva(slot, gfn).raw == pt_address(entry) &&
-           guest_entry_rights(&shadow_vcpu_of(vcpu)->hardware, entry, 1) == rights;
-}
-
 /* The entry is a leaf of ours: as it should be now, or 0. */
 static uint64_t leaf_again(const struct hv_vcpu *vcpu, uint64_t entry, unsigned level, uint64_t gfn,
                            unsigned rights, unsigned key)
@@ -103,9 +93,6 @@ void shadow_sync_entry(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned 
     const struct shadow_page *child =
         shadow_is_table(entry, level) ? shadow_page_of_table(spte_table(entry)) : NULL;
     if (!is_leaf) {
-        if (shadow_is_switch(entry) && switch_agrees(vcpu, entry, guest_entry, rights)) {
-            return;
-        }
         if (!child || !child_agrees(vcpu, child, guest_entry, rights)) {
             shadow_clear_entry(vm, word, level);
         }

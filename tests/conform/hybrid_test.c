@@ -611,6 +611,59 @@ static void a_discarded_table_says_nothing(void **state)
     make("soft,mmu=hybrid");
 }
 
+/* A large page of the guest's is mapped in parts: INVLPG of one address takes all of it (Intel SDM, "INVLPG"). */
+static void invlpg_takes_all_of_a_large_page(void **state)
+{
+    (void)state;
+    static const char *const schemes[] = {
+        "soft,mmu=hybrid,policy=shadow," TLB, "soft,mmu=hybrid,policy=shadow,host-page=4K",
+        "soft,mmu=hybrid,policy=nest-2," TLB, "soft,mmu=hybrid,policy=nested,host-page=4K"};
+    const uint64_t gva = UINT64_C(0x7f0000600000);
+    for (unsigned i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        for (unsigned gone = 0; gone < 2; gone++) {
+            make(schemes[i]);
+            soft_guest_map(g, gva, GUEST_DATA, USED, 2);
+            assert_maps(gva, MV_ACCESS_READ, GUEST_DATA);
+            assert_maps(gva + 0x5000, MV_ACCESS_READ, GUEST_DATA + 0x5000);
+            uint64_t pages;
+            if (gone) { /* what led to the parts went before the guest has said anything */
+                assert_int_equal(mv_soft_shrink_shadow(g->vcpu, 100, &pages), 0);
+            }
+            soft_guest_set_entry(g, gva, 2, (GUEST_DATA + 0x200000) | USED | PTE_PS);
+            mv_soft_invlpg(g->vcpu, mv_gva(gva));
+            assert_maps(gva + 0x5000, MV_ACCESS_READ, GUEST_DATA + 0x205000);
+            soft_guest_end(g);
+        }
+    }
+    make(schemes[0]);
+}
+
+/* Tables of ours above a switch are used by each walk that goes through them, and stay when some have to go. */
+static void what_leads_to_a_switch_is_used(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid,policy=nest-1," TLB);
+    const uint64_t other = UINT64_C(0x500000400000);
+    uint64_t pages;
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    soft_guest_map(g, other, GUEST_DATA + 4096, USED, 1);
+    for (unsigned round = 0; round < 4; round++) {
+        assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+        assert_maps(other, MV_ACCESS_READ, GUEST_DATA + 4096);
+        assert_int_equal(mv_soft_shrink_shadow(g->vcpu, 1, &pages), 0); /* which looks at all of them */
+        assert_int_equal(pages, 1);
+        assert_int_equal(refs_of(other), 8);
+        assert_int_equal(refs_of(GVA), 8);
+        assert_int_equal(mv_soft_shrink_shadow(g->vcpu, 1, &pages), 0);
+        walk_again(round % 2 ? GVA : other);
+        assert_int_equal(refs_of(round % 2 ? GVA : other), 8);
+        assert_int_equal(mv_soft_shrink_shadow(g->vcpu, 1, &pages), 0);
+        uint64_t exits = counts().exits_total;
+        assert_int_equal(refs_of(round % 2 ? GVA : other), 8);
+        assert_int_equal(counts().exits_total, exits);
+    }
+}
+
 /* One table, at two levels of one walk. */
 static void a_table_that_maps_itself(void **state)
 {
@@ -686,6 +739,8 @@ int main(void)
         TEST(roots_do_not_overflow_a_ring),
         TEST(what_leads_to_a_table_is_recycled),
         TEST(a_discarded_table_says_nothing),
+        TEST(invlpg_takes_all_of_a_large_page),
+        TEST(what_leads_to_a_switch_is_used),
         TEST(a_table_that_maps_itself),
         TEST(tables_in_rom_are_shadowed),
     };

@@ -585,6 +585,50 @@ static void large_pages_are_large(void **state)
     assert_faults(GVA, MV_ACCESS_READ);
 }
 
+/* A large page of the guest's is mapped in parts: INVLPG of one address takes all of it (Intel SDM, "INVLPG"). */
+static void invlpg_takes_all_of_a_large_page(void **state)
+{
+    (void)state;
+    static const char *const schemes[] = {"soft,mmu=shadow,host-page=4K",
+                                          "soft,mmu=shadow,host-page=4K,tlb=L1=64x4",
+                                          "soft,mmu=shadow,unsync=off,host-page=4K,tlb=L1=64x4:L2=1536x12"};
+    const uint64_t gva = UINT64_C(0x7f0000600000);
+    for (unsigned i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        for (unsigned gone = 0; gone < 2; gone++) {
+            make(schemes[i]);
+            soft_guest_map(g, gva, GUEST_DATA, RIGHTS | PTE_A | PTE_D, 2);
+            assert_maps(gva, MV_ACCESS_READ, GUEST_DATA);
+            assert_maps(gva + 0x5000, MV_ACCESS_READ, GUEST_DATA + 0x5000);
+            uint64_t pages;
+            if (gone) { /* what led to the parts went before the guest has said anything */
+                assert_int_equal(mv_soft_shrink_shadow(g->vcpu, 100, &pages), 0);
+            }
+            soft_guest_set_entry(g, gva, 2, (GUEST_DATA + 0x200000) | RIGHTS | PTE_A | PTE_D | PTE_PS);
+            mv_soft_invlpg(g->vcpu, mv_gva(gva));
+            assert_maps(gva + 0x5000, MV_ACCESS_READ, GUEST_DATA + 0x205000);
+            soft_guest_end(g);
+        }
+    }
+    make(schemes[0]);
+}
+
+/* A page of 4 MiB is two of ours. */
+static void invlpg_takes_both_halves_of_4_mib(void **state)
+{
+    (void)state;
+    make("soft,mmu=shadow,tlb=L1=64x4");
+    const uint64_t directory = 0x300000, half = UINT64_C(1) << 21, other = GUEST_DATA + (UINT64_C(4) << 20);
+    uint32_t *pd = (uint32_t *)(void *)(g->host + directory);
+    pd[0] = (uint32_t)(GUEST_DATA | RIGHTS | PTE_A | PTE_D | PTE_PS);
+    set_32bit(directory);
+    assert_maps(0, MV_ACCESS_READ, GUEST_DATA);
+    assert_maps(half, MV_ACCESS_READ, GUEST_DATA + half);
+    store(directory, other | RIGHTS | PTE_A | PTE_D | PTE_PS);
+    mv_soft_invlpg(g->vcpu, mv_gva(0));
+    assert_maps(half, MV_ACCESS_READ, other + half);
+    assert_maps(0, MV_ACCESS_READ, other);
+}
+
 static void there_is_a_limit(void **state)
 {
     (void)state;
@@ -814,6 +858,8 @@ int main(void)
         TEST(tables_of_4_byte_entries_have_quadrants),
         TEST(roots_of_two_levels_are_kept),
         TEST(large_pages_are_large),
+        TEST(invlpg_takes_all_of_a_large_page),
+        TEST(invlpg_takes_both_halves_of_4_mib),
         TEST(there_is_a_limit),
         TEST(mappings_of_a_page_are_recycled),
         TEST(mmio_is_remembered),
