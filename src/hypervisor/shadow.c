@@ -346,7 +346,10 @@ static bool read_only_page(struct hv_vm *vm, const struct rmap_page *page)
     for (pt_word_t *entry = rmap_first(&list, &it); entry; entry = rmap_next(&it)) {
         uint64_t before = pt_load(entry);
         while ((before & bits) && !pt_cas(entry, &before, before & ~bits)) {}
-        any |= (before & bits) != 0;
+        if (before & bits) { /* nothing in the entry says so any more */
+            shadow_note_loss(shadow_of(vm), pt_address(before), page->level);
+            any = true;
+        }
     }
     return any;
 }

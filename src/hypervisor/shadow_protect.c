@@ -40,13 +40,14 @@ void shadow_note_loss(struct shadow *s, uint64_t host, unsigned level)
     }
 }
 
-/* Takes W, and the right to get it back without a look at the guest's tables. @return whether there was any */
+/* Takes W, and the right to get it back without a look at the guest's tables. @return whether there was any: also
+ * the latter alone, since the dirty log may have taken W a moment ago, and TLBs have it still. */
 static bool protect_entry(pt_word_t *entry)
 {
     uint64_t bits = format->writable | format->software_mmu_writable, before = pt_load(entry);
     while ((before & bits) && !shadow_is_switch(before)) {
         if (pt_cas(entry, &before, before & ~bits)) {
-            return (before & format->writable) != 0;
+            return true;
         }
     }
     return false;
