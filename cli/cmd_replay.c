@@ -28,7 +28,7 @@ static const char help[] =
     "  fork        a process of size=64M forks processes=16 times, each child writes to a quarter of it;\n"
     "              refs: all of that, seed=1\n"
     "  switch      processes=8 of size=16M each take turns of slice=1000 references; refs=10M, seed=1\n"
-    "  churn       fills size=16M and unmaps it; refs: 16 times that\n"
+    "  churn       fills size=16M, goes through it passes=1 times in all, and unmaps it; refs: 16 times that\n"
     "\n"
     "      --mmu LIST          of native, ept, npt, shadow, hybrid; or all (all)\n"
     "      --policy POLICY     of hybrid: which of the guest's tables are nested: agile (those that are written often),\n"

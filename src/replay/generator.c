@@ -21,7 +21,7 @@
 #define EVENTS_MAX 4u /* records that one step makes at most */
 
 struct settings {
-    uint64_t size, refs, processes, seed, stride, slice;
+    uint64_t size, refs, processes, seed, stride, slice, passes;
 };
 
 struct generator;
@@ -178,14 +178,18 @@ static size_t step_switch(struct generator *g, mv_trace_record_t *ret)
     return n;
 }
 
-/* Page tables that are never at rest: memory is filled, page by page, and unmapped. */
+/* Page tables that are never at rest: memory is filled, page by page, gone through again, and unmapped. */
 static size_t step_churn(struct generator *g, mv_trace_record_t *ret)
 {
     size_t n = 0;
     if (g->at >= g->s.size) {
+        g->at = 0;
+        g->phase++;
+    }
+    if (g->phase == g->s.passes) {
         ret[n++] = mv_trace_event(MV_TRACE_LENGTH, g->s.size);
         ret[n++] = mv_trace_event(MV_TRACE_UNMAP, HEAP);
-        g->at = 0;
+        g->phase = 0;
     }
     ret[n++] = reference(MV_TRACE_WRITE, g->at);
     g->at += PAGE;
@@ -212,7 +216,7 @@ static uint64_t refs_fork(const struct settings *s)
 
 static uint64_t refs_churn(const struct settings *s)
 {
-    return 16 * ((s->size + PAGE - 1) / PAGE);
+    return 16 * s->passes * ((s->size + PAGE - 1) / PAGE);
 }
 
 static const struct generator_kind kinds[] = {
@@ -223,7 +227,7 @@ static const struct generator_kind kinds[] = {
     {"btree", {.size = GIB, .refs = 10000000, .seed = 1}, NULL, step_btree},
     {"fork", {.size = 64 * MIB, .processes = 16, .seed = 1}, refs_fork, step_fork},
     {"switch", {.size = 16 * MIB, .refs = 10000000, .processes = 8, .seed = 1, .slice = 1000}, NULL, step_switch},
-    {"churn", {.size = 16 * MIB}, refs_churn, step_churn},
+    {"churn", {.size = 16 * MIB, .passes = 1}, refs_churn, step_churn},
 };
 #define KIND_COUNT (sizeof kinds / sizeof kinds[0])
 
@@ -284,6 +288,7 @@ static const struct option option_table[] = {
     {"seed", offsetof(struct settings, seed), false, 0, UINT64_MAX},
     {"stride", offsetof(struct settings, stride), true, 1, SIZE_MAX_BYTES},
     {"slice", offsetof(struct settings, slice), false, 1, UINT64_MAX / 4},
+    {"passes", offsetof(struct settings, passes), false, 1, 1000000},
 };
 #define OPTION_COUNT (sizeof option_table / sizeof option_table[0])
 

@@ -316,6 +316,7 @@ static void generators_make_what_they_say(void **state)
         {"fork:size=1M,processes=4", 256 + 4 * 64},
         {"switch:refs=1M,processes=3", 1000000},
         {"churn:size=1M", 16 * 256},
+        {"churn:size=1M,passes=3", 16 * 3 * 256},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct all all = read_all(cases[i].source), again = read_all(cases[i].source);
@@ -325,6 +326,30 @@ static void generators_make_what_they_say(void **state)
         assert_memory_equal(again.records, all.records, all.count * 8);
         free(all.records);
         free(again.records);
+    }
+}
+
+/* So many times through the memory, then it goes. */
+static void churn_goes_round_before_it_unmaps(void **state)
+{
+    (void)state;
+    for (unsigned passes = 1; passes < 4; passes++) {
+        char source[64];
+        snprintf(source, sizeof source, "churn:size=16K,passes=%u,refs=%u", passes, 2 * 4 * passes + 1);
+        struct all all = read_all(source);
+        size_t at = 0;
+        for (unsigned round = 0; round < 3; round++) {
+            if (round > 0) {
+                assert_int_equal(all.records[at++], mv_trace_event(MV_TRACE_LENGTH, 16384));
+                assert_int_equal(all.records[at++], mv_trace_event(MV_TRACE_UNMAP, UINT64_C(0x100000000)));
+            }
+            for (unsigned i = 0; i < 4 * passes && at < all.count; i++) {
+                assert_int_equal(mv_trace_kind_of(all.records[at]), MV_TRACE_WRITE);
+                assert_int_equal(mv_trace_address_of(all.records[at++]), UINT64_C(0x100000000) + i % 4 * 4096);
+            }
+        }
+        assert_int_equal(at, all.count);
+        free(all.records);
     }
 }
 
@@ -443,6 +468,7 @@ int main(void)
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(a_pipe_gives_the_same),
         cmocka_unit_test(generators_make_what_they_say),
+        cmocka_unit_test(churn_goes_round_before_it_unmaps),
         cmocka_unit_test(a_chase_visits_every_line_once),
         cmocka_unit_test(a_search_goes_down_the_tree),
         cmocka_unit_test(forks_are_in_order),

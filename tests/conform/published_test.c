@@ -173,6 +173,66 @@ static void agile_paging_costs_less_than_either(void **state)
     mv_costs_destroy(costs);
 }
 
+static double ratio_of_shadow_to_ept(const struct mv_costs *costs, const char *source, double *ret_misses_each)
+{
+    struct mv_replay_result ept = replay(&(struct mv_replay_options){.mmu = "ept"}, source),
+                            shadow = replay(&(struct mv_replay_options){.mmu = "shadow"}, source);
+    struct mv_modelled of_ept, of_shadow;
+    mv_model(costs, &ept, &of_ept);
+    mv_model(costs, &shadow, &of_shadow);
+    uint64_t events = strncmp(source, "switch", 6) == 0 ? shadow.soft.exits_cr3 : ept.soft.guest_faults;
+    *ret_misses_each = (double)ept.soft.tlb_misses / (double)events;
+    print_message("# %s: %.2f misses for each, shadow to EPT %.3f\n", source, *ret_misses_each,
+                  of_shadow.total / of_ept.total);
+    return of_shadow.total / of_ept.total;
+}
+
+/*
+ * Where shadow paging and EPT cost the same (docs/mmu.md): an exit to the 20 references of a walk that a TLB miss
+ * saves is 2000 / 280. A guest fault has two, a switch one. Below, EPT is cheaper, and above, shadow.
+ */
+static void the_crossover_is_where_it_is_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *source;
+        double crossover; /* in misses for each event */
+    } cases[] = {
+        {"churn:size=8M,passes=4", 4000.0 / 280},         {"churn:size=8M,passes=12", 4000.0 / 280},
+        {"churn:size=8M,passes=16", 4000.0 / 280},        {"churn:size=8M,passes=24", 4000.0 / 280},
+        {"switch:size=1M,refs=1M,slice=2", 2000.0 / 280}, {"switch:size=1M,refs=1M,slice=6", 2000.0 / 280},
+        {"switch:size=1M,refs=1M,slice=9", 2000.0 / 280}, {"switch:size=1M,refs=1M,slice=32", 2000.0 / 280}};
+    struct mv_costs *costs;
+    unsigned cheaper[2] = {0};
+    assert_int_equal(mv_costs_load(NULL, &costs, NULL), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        double misses, ratio = ratio_of_shadow_to_ept(costs, cases[i].source, &misses);
+        assert_int_equal(ratio<1, misses> cases[i].crossover);
+        cheaper[ratio < 1]++;
+    }
+    assert_int_equal(cheaper[0], 4);
+    assert_int_equal(cheaper[1], 4);
+    mv_costs_destroy(costs);
+}
+
+/* The same memory in more processes: each has a set of shadow tables, as it has one of its own. */
+static void shadow_tables_grow_with_processes(void **state)
+{
+    (void)state;
+    static const char *const sources[] = {"switch:size=16M,refs=256K,processes=2",
+                                          "switch:size=2M,refs=256K,processes=16"};
+    uint64_t ept[2], shadow[2], guests[2];
+    for (size_t i = 0; i < 2; i++) {
+        ept[i] = replay(&(struct mv_replay_options){.mmu = "ept"}, sources[i]).soft.tables;
+        struct mv_replay_result r = replay(&(struct mv_replay_options){.mmu = "shadow"}, sources[i]);
+        shadow[i] = r.soft.tables;
+        guests[i] = r.guest_tables;
+    }
+    assert_int_equal(ept[0], ept[1]);
+    assert_int_equal(shadow[1] - shadow[0], guests[1] - guests[0]);
+    assert_true(shadow[1] > 2 * shadow[0]);
+}
+
 /* QEMU commit 4cdc489e: a 4 MiB chunk at 4K is 1024 exits. S bytes are S/4K, S/2M or S/1G of them. */
 static void first_touches_are_one_violation_a_page(void **state)
 {
@@ -250,6 +310,8 @@ int main(void)
         cmocka_unit_test(first_touches_are_one_violation_a_page),
         cmocka_unit_test(guest_faults_on_backed_memory_cost_no_exit),
         cmocka_unit_test(guest_faults_cost_two_exits_under_shadow),
+        cmocka_unit_test(the_crossover_is_where_it_is_said),
+        cmocka_unit_test(shadow_tables_grow_with_processes),
     };
     return cmocka_run_group_tests_name("published", tests, NULL, NULL);
 }
