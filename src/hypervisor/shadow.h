@@ -39,6 +39,7 @@ union shadow_role {
         uint64_t direct : 1;   /* no guest table: part of a large page, or paging is off. `frame` is a gfn */
         uint64_t glue : 1;     /* above the tables of a guest of 2 or 3 levels; it is a root's own */
         uint64_t access : 3;   /* PT_RIGHT_, ANDed over the guest's entries that lead here */
+        uint64_t key : 4;      /* direct, and protection keys are on: of the large page */
         uint64_t smm : 1;
         /* Registers. */
         uint64_t no_execute : 1; /* EFER.NXE */
@@ -161,6 +162,12 @@ static inline bool shadow_has_guest_table(const struct shadow_page *page)
 static inline bool shadow_is_anchor(const struct shadow_page *page)
 {
     return page->role.glue && page->role.level > 4;
+}
+
+/* The protection key in an entry of the guest's, if there are such. */
+static inline unsigned shadow_key(union shadow_role role, uint64_t guest_entry)
+{
+    return role.keys ? guest_entry >> 59 & 15 : 0;
 }
 
 /* Neither zapped nor of an older generation. */

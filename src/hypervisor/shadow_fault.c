@@ -107,6 +107,7 @@ static enum end walk_guest(struct hv_vcpu *vcpu, struct fault *f)
         return END_FAULT;
     }
     unsigned shift = f->walk.page_shift;
+    f->walk.key = shadow_vcpu_of(vcpu)->role.keys ? f->walk.key : 0;
     f->gfn = f->walk.gpa.raw >> GUEST_PAGE_SHIFT;
     f->guest_level = p->levels == 0 ? 5 : shift >= 30 ? 3 : shift >= 21 ? 2 : 1;
     /* A clean page is read-only until it is written. A write has set D, but in a table in a read-only slot. */
@@ -193,6 +194,7 @@ static bool wanted_below(struct hv_vcpu *vcpu, const struct fault *f, unsigned l
         ret->role.direct = 1;
         ret->role.has_4_byte_entries = 0;
         ret->role.access = f->rights & PT_RIGHTS_ALL;
+        ret->role.key = f->walk.key & 15u;
         ret->frame = align_down(f->gfn, shadow_level_pages(level));
         return true;
     }
@@ -352,14 +354,14 @@ static bool read_neighbour(const struct hv_vcpu *vcpu, const struct shadow_page 
     unsigned rights = page->role.access & guest_entry_rights(p, e, 1);
     *ret_gfn = guest_leaf_frame(p, e, GUEST_PAGE_SHIFT) >> GUEST_PAGE_SHIFT;
     ret->rights = (uint8_t)(rights & (e & X86_ENTRY_D ? PT_RIGHTS_ALL : ~PT_RIGHT_W));
-    ret->key = p->linear_bits > 32 ? (uint8_t)(e >> 59 & 15) : 0;
+    ret->key = (uint8_t)shadow_key(page->role, e);
     return true;
 }
 
 /* One of them, if it is of RAM. It is old until somebody uses it. False: it is no good. */
 static bool prefetch_one(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned i)
 {
-    struct shadow_leaf leaf = {.level = 1, .rights = page->role.access};
+    struct shadow_leaf leaf = {.level = 1, .rights = page->role.access, .key = page->role.key};
     uint64_t gfn = page->frame + i;
     if (!page->role.direct && !read_neighbour(vcpu, page, i, &gfn, &leaf)) {
         return false;
@@ -376,12 +378,12 @@ static bool prefetch_one(struct hv_vcpu *vcpu, struct shadow_page *page, unsigne
     return shadow_set_leaf(vcpu->vm, &page->table[i], 1, shadow_make_leaf(vcpu->vm, &leaf));
 }
 
-/* From the first of them to the one that is no good, as KVM does: what is behind that is not looked at. A large
- * page of the guest's that is mapped in parts has no A for each; and its key is not known here. */
+/* From the first of them to the one that is no good, as KVM does: what is behind that is not looked at. A
+ * large page of the guest's that is mapped in parts has no A for each. */
 static void prefetch(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned index)
 {
     unsigned first = index & ~(SHADOW_PREFETCH - 1);
-    if (page->role.level > 1 || page->role.glue || (page->role.direct && page->role.keys)) {
+    if (page->role.level > 1 || page->role.glue) {
         return;
     }
     for (unsigned i = first; i < first + SHADOW_PREFETCH; i++) {

@@ -101,13 +101,13 @@ void shadow_sync_entry(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned 
     rights &= guest_entry & X86_ENTRY_D ? PT_RIGHTS_ALL : ~PT_RIGHT_W;
     uint64_t gfn = guest_leaf_frame(p, guest_entry, guest_level_shift(p, level)) >> GUEST_PAGE_SHIFT;
     gfn += p->entry_bytes == 4 && level == 2 ? (index & 1) * shadow_level_pages(2) : 0;
+    unsigned key = shadow_key(page->role, guest_entry);
     if (child) {
-        if (!child->role.direct || child->frame != gfn || child->role.access != rights) {
+        if (!child->role.direct || child->frame != gfn || child->role.access != rights || child->role.key != key) {
             shadow_clear_entry(vm, word, level);
         }
         return;
     }
-    unsigned key = p->linear_bits > 32 ? guest_entry >> 59 & 15 : 0;
     uint64_t to = leaf_again(vcpu, entry, level, gfn, rights, key);
     if (to == 0) {
         shadow_clear_entry(vm, word, level);

@@ -376,6 +376,50 @@ static void a_write_without_wp_keeps_the_key(void **state)
     assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
 }
 
+/* A large page that is mapped in parts, under two keys: each way has its own. */
+static void parts_of_a_large_page_have_its_key(void **state)
+{
+    (void)state;
+    make("soft,mmu=shadow,host-page=4K");
+    struct kvm_sregs sregs;
+    const uint64_t other = GVA + (UINT64_C(1) << 21);
+    soft_guest_map(g, GVA, GUEST_DATA, RIGHTS | UINT64_C(1) << 59, 2);
+    soft_guest_map(g, other, GUEST_DATA, RIGHTS | UINT64_C(2) << 59, 2);
+    assert_int_equal(mv_vcpu_get_sregs(g->vcpu, &sregs, NULL), 0);
+    sregs.cr4 |= CR4_PKE;
+    sregs.ss.dpl = sregs.cs.dpl = 3;
+    assert_int_equal(mv_vcpu_set_sregs(g->vcpu, &sregs, NULL), 0);
+    mv_soft_set_keys(g->vcpu, 1u << 4, 0); /* AD of key 2 */
+    for (unsigned round = 0; round < 2; round++) {
+        assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+        assert_faults(other, MV_ACCESS_READ);
+    }
+    mv_soft_set_keys(g->vcpu, 1u << 2, 0); /* and of key 1 */
+    assert_maps(other, MV_ACCESS_READ, GUEST_DATA);
+    assert_faults(GVA, MV_ACCESS_READ);
+    assert_faults(GVA + 4096, MV_ACCESS_READ); /* a neighbour */
+    /* It changes hands; and back, by a store that only INVLPG tells of. */
+    const uint64_t entry = GUEST_DATA | RIGHTS | PTE_PS | PTE_A;
+    soft_guest_set_entry(g, GVA, 2, entry | UINT64_C(2) << 59);
+    assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+    *(uint64_t *)(void *)(g->host + soft_guest_entry_gpa(g, GVA, 2)) = entry | UINT64_C(1) << 59;
+    mv_soft_invlpg(g->vcpu, mv_gva(GVA));
+    assert_faults(GVA, MV_ACCESS_READ);
+}
+
+/* Without keys these bits say nothing: an entry that comes again is the same one. */
+static void keys_that_are_off_are_not_kept(void **state)
+{
+    (void)state;
+    make("soft,mmu=shadow,host-page=4K");
+    soft_guest_map(g, GVA, GUEST_DATA, RIGHTS | UINT64_C(1) << 59, 2);
+    soft_guest_map(g, GVA + (UINT64_C(1) << 21), GUEST_DATA, RIGHTS | UINT64_C(2) << 59, 2);
+    assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+    assert_maps(GVA + (UINT64_C(1) << 21), MV_ACCESS_READ, GUEST_DATA);
+    assert_int_equal(counter("pf_fixed"), 1);
+    assert_int_equal(counter("pf_spurious"), 1);
+}
+
 /* A page that was read is not writable yet, however often; D is set by the first write, large pages too. */
 static void a_clean_page_is_read_only(void **state)
 {
@@ -850,6 +894,8 @@ int main(void)
         TEST(rights_are_those_of_the_way),
         TEST(a_write_without_wp_is_the_supervisors_alone),
         TEST(a_write_without_wp_keeps_the_key),
+        TEST(parts_of_a_large_page_have_its_key),
+        TEST(keys_that_are_off_are_not_kept),
         TEST(a_clean_page_is_read_only),
         TEST(what_is_unsync_ends_with_a_flush),
         TEST(a_link_shows_what_is_unsync),
