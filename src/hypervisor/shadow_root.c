@@ -215,12 +215,16 @@ static void load_and_sync(struct hv_vcpu *vcpu)
         shadow_choose_root(vcpu);
         struct shadow_page *page = shadow_vcpu_of(vcpu)->roots[0].page;
         bool is_done = !page || shadow_sync_below(vcpu, page, tries == SYNC_TRIES);
+        /* A guest that goes from root to root need not fault: glue and anchors pile up here alone. */
+        bool is_full = s->unlinked_count >= SHADOW_UNLINKED_MAX;
         pthread_mutex_unlock(&s->lock);
         rendezvous_leave(&vcpu->inside);
+        if (!is_done || is_full) {
+            shadow_settle(vcpu->vm);
+        }
         if (is_done) {
             return;
         }
-        shadow_settle(vcpu->vm);
     }
 }
 

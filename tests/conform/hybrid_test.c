@@ -570,6 +570,27 @@ static void roots_do_not_overflow_a_ring(void **state)
     assert_int_equal(mv_dirty_log_stop(g->machine, 1, NULL), 0);
 }
 
+/* A guest with more processes than roots are kept, of which none faults: what each load of CR3 makes is freed. */
+static void loads_of_cr3_cost_no_memory(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid,policy=nested," TLB);
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    const uint64_t roots = GUEST_TABLES + 0x100000;
+    uint64_t bytes = 0;
+    for (uint64_t i = 0; i < 8; i++) {
+        memcpy(g->host + roots + i * 4096, g->host + g->root_table, 4096);
+    }
+    for (uint64_t i = 0; i < 10000; i++) {
+        assert_true(mv_soft_load_cr3(g->vcpu, roots + i % 8 * 4096));
+        assert_maps(GVA, MV_ACCESS_WRITE, GUEST_DATA);
+        bytes = i == 1000 ? counts().table_bytes : bytes;
+    }
+    struct mv_soft_counts c = counts();
+    assert_true(c.exits_total - c.exits_cr3 < 100);
+    assert_true(c.table_bytes <= bytes);
+}
+
 /* One table behind very many entries: not all of them are kept. */
 static void what_leads_to_a_table_is_recycled(void **state)
 {
@@ -737,6 +758,7 @@ int main(void)
         TEST(a_table_does_not_become_part_of_a_large_page),
         TEST(bits_that_the_hardware_sets_are_logged),
         TEST(roots_do_not_overflow_a_ring),
+        TEST(loads_of_cr3_cost_no_memory),
         TEST(what_leads_to_a_table_is_recycled),
         TEST(a_discarded_table_says_nothing),
         TEST(invlpg_takes_all_of_a_large_page),
