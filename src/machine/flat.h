@@ -35,7 +35,7 @@ struct section_list {
  * `view` and `logged`, which anyone may load inside an epoch, `live_views`, and what `borrow_lock` protects.
  */
 struct flat {
-    /* What accesses read is in lines that no commit writes ... */
+    /* What accesses read is in lines that no commit writes (the flat begins with one: line_alloc) ... */
     struct shortcuts shortcuts; /* ... but for the slots that it changes ... */
     struct mv_machine *machine;
     struct mv_region *root; /* a reference; root->flat is this */

@@ -32,7 +32,7 @@
 _Static_assert(SHORTCUT_SHIFT % PMAP_BITS == 0, "a slot stands for as much as an entry of a node");
 
 struct shortcuts {
-    _Alignas(CACHE_LINE) pmap_entry slots[SHORTCUTS]; /* 0: not known */
+    pmap_entry slots[SHORTCUTS]; /* 0: not known */
 };
 
 /* Slots that a commit changes. */
