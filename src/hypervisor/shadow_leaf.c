@@ -50,10 +50,11 @@ static bool add_leaf(struct hv_vm *vm, pt_word_t *entry, unsigned level, uint64_
     return true;
 }
 
-/* Rights that the hardware had and has no more. */
+/* Rights that the hardware had and has no more; of W the log may have taken the entry's alone. */
 static bool loses(uint64_t before, uint64_t to)
 {
-    return (before & ~to & (format->writable | format->user)) || (to & ~before & format->not_executable);
+    const uint64_t rights = format->writable | format->software_mmu_writable | format->user;
+    return (before & ~to & rights) || (to & ~before & format->not_executable);
 }
 
 bool shadow_set_leaf(struct hv_vm *vm, pt_word_t *entry, unsigned level, uint64_t to)
