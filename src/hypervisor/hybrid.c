@@ -211,6 +211,7 @@ void hybrid_was_written(struct hv_vm *vm, uint64_t frame)
 
 struct protecting {
     struct hv_vm *vm;
+    uint64_t host;
     bool any;
 };
 
@@ -230,6 +231,7 @@ static void protect_gfns(void *opaque, const struct hv_slot *slot, uint64_t firs
         p->any |= (it.entry & bits) != 0;
         if (it.level > 1) {
             tdp_zap_entry(f, p->vm, slot->space, &it);
+            shadow_note_loss(shadow_of(p->vm), p->host, it.level); /* all of the large page's W */
         } else {
             while ((it.entry & bits) && !tdp_iter_cas(f, &it, it.entry & ~bits)) {}
         }
@@ -238,7 +240,7 @@ static void protect_gfns(void *opaque, const struct hv_slot *slot, uint64_t firs
 
 bool hybrid_protect(struct hv_vm *vm, uint64_t host)
 {
-    struct protecting p = {.vm = vm};
+    struct protecting p = {.vm = vm, .host = host};
     for (unsigned space = 0; space < HV_ADDRESS_SPACES; space++) {
         const struct hv_slots *slots = __atomic_load_n(&vm->slots[space], __ATOMIC_ACQUIRE);
         hv_slots_of_hva(slots, (struct mv_range){host, host | GUEST_PAGE_MASK}, protect_gfns, &p);
