@@ -486,6 +486,39 @@ static void a_table_comes_to_lie_in_a_large_page(void **state)
     assert_maps(gva, MV_ACCESS_READ, GUEST_DATA + 8192);
 }
 
+/*
+ * One vCPU may write to a page by its TLB, for the guest has taken the mapping and not yet told that vCPU; then
+ * the page becomes a table. Who has nothing to flush for must not say that all have flushed.
+ */
+static void a_table_waits_for_the_flush_that_it_needs(void **state)
+{
+    (void)state;
+    const uint64_t window = UINT64_C(0x600000000000), table = GUEST_DATA + 0x7000;
+    make("soft,mmu=hybrid,policy=shadow," TLB);
+    struct mv_vcpu *first = g->vcpu, *second = soft_guest_add_vcpu(g);
+    soft_guest_map(g, GVA, GUEST_DATA, USED, 1);
+    soft_guest_map(g, window, table, USED, 1);
+    const uint64_t gva = GVA & ~UINT64_C(0x1fffff);
+    g->vcpu = second;
+    poke(window, (GUEST_DATA + 4096) | USED);
+    g->vcpu = first;
+    assert_maps(GVA, MV_ACCESS_READ, GUEST_DATA);
+    soft_guest_set_entry(g, window, 1, 0);
+    const uint64_t elsewhere = (uint64_t)(uintptr_t)g->host + GUEST_RAM_BYTES - 4096;
+    assert_int_equal(mv_soft_protect_host(first, (struct mv_range){elsewhere, elsewhere + 4095}), 0);
+    assert_int_equal(mv_soft_recover_huge_pages(first, 1), 0);
+    soft_guest_set_entry(g, GVA, 2, table | USED);
+    walk_again(gva);
+    assert_maps(gva, MV_ACCESS_READ, GUEST_DATA + 4096);
+    g->vcpu = second;
+    uint64_t entry = (GUEST_DATA + 8192) | USED;
+    struct mv_soft_outcome outcome;
+    bool is_written = mv_soft_write(second, mv_gva(window), &entry, 8, MV_SOFT_EXPLICIT, &outcome) == MV_SOFT_DONE;
+    g->vcpu = first;
+    walk_again(gva);
+    assert_maps(gva, MV_ACCESS_READ, GUEST_DATA + (is_written ? 8192 : 4096)); /* else its TLB was flushed */
+}
+
 /* When logging ends small pages become a large one again, but not around a table. */
 static void a_table_does_not_become_part_of_a_large_page(void **state)
 {
@@ -755,6 +788,7 @@ int main(void)
         TEST(what_is_mapped_before_costs_no_violation),
         TEST(a_shadowed_table_is_written_through_ept),
         TEST(a_table_comes_to_lie_in_a_large_page),
+        TEST(a_table_waits_for_the_flush_that_it_needs),
         TEST(a_table_does_not_become_part_of_a_large_page),
         TEST(bits_that_the_hardware_sets_are_logged),
         TEST(roots_do_not_overflow_a_ring),

@@ -60,8 +60,8 @@ int soft_recover_huge_pages(struct accel_vcpu *vcpu, unsigned ratio)
     pthread_mutex_lock(&hv->mmu_lock);
     if (hv->mmu->recover(hv, ratio)) {
         hv_flush_all(hv);
+        hv->mmu->collect(hv);
     }
-    hv->mmu->collect(hv);
     pthread_mutex_unlock(&hv->mmu_lock);
     pthread_mutex_unlock(&hv->slots_lock);
     return 0;
