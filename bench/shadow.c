@@ -277,9 +277,9 @@ static void many_spaces(bool is_own)
         }
     }
     must(mv_soft_counts(g.vcpu, &counts));
-    printf("%u processes of 64 MiB %s: %llu tables of the guest, shadows of %.3f times their bytes%s\n", PROCESSES,
-           is_own ? "of their own" : "that they share", (unsigned long long)tables,
-           (double)counts.table_bytes / ((double)tables * (double)PAGE), is_own ? " (wanted 1.2)" : "");
+    printf("%u processes of 64 MiB %s: %llu tables of the guest, shadows of %.3f times their bytes (wanted 1.2)\n",
+           PROCESSES, is_own ? "of their own" : "that they share", (unsigned long long)tables,
+           (double)counts.table_bytes / ((double)tables * (double)PAGE));
     if (is_own) {
         switches(&g, roots);
     }

@@ -4,8 +4,9 @@
  * frames are named by their host address, so a frame that two slots show is one frame: what protects a table of
  * the guest's does so however it is reached.
  *
- * A list is one word: 0, one entry inline, or (bit 0 set) a chain of blocks. Only the first block is not full.
- * All under the shadow MMU's lock.
+ * A list is one word, told by its two lowest bits: 0, or one entry inline; 1: a chain of blocks, of which only the
+ * first is not full; 2: what a group of pages has for one of them, which is no list of its own but can be read as
+ * one. All under the shadow MMU's lock.
  */
 #ifndef HYPERVISOR_RMAP_H
 #define HYPERVISOR_RMAP_H
@@ -37,6 +38,7 @@ static inline bool rmap_is_empty(const struct rmap_list *list)
 bool rmap_add(struct rmap_list *list, pt_word_t *entry);
 void rmap_remove(struct rmap_list *list, const pt_word_t *entry); /* it is there */
 size_t rmap_count(const struct rmap_list *list);
+bool rmap_has_more(const struct rmap_list *list, size_t than);
 
 /* Any one of them; NULL: none. */
 pt_word_t *rmap_any(const struct rmap_list *list);
@@ -44,7 +46,8 @@ pt_word_t *rmap_any(const struct rmap_list *list);
 /* Over all of them, while none is added or removed. */
 struct rmap_iter {
     const struct rmap_block *block;
-    unsigned next;
+    const struct rmap_runs *runs;
+    unsigned next, page; /* of the runs: the next one, and which page of the group */
 };
 
 pt_word_t *rmap_first(const struct rmap_list *list, struct rmap_iter *it);
@@ -55,11 +58,27 @@ pt_word_t *rmap_next(struct rmap_iter *it);
 #define RMAP_GROUP_PAGES 64u
 #define RMAP_CHUNK_GROUPS 8u
 
+/* Pages of a group that are mapped by entries which follow each other as the pages do: `word` is the entry of the
+ * first page of the group, or where it would be; `pages` says which. */
+struct rmap_run {
+    uint64_t word, pages;
+};
+
+/* Aligned to 256 bytes: a list's word has the number of a page beside it. */
+struct rmap_runs {
+    uint32_t count, capacity;
+    uint32_t mappings; /* bits of all runs */
+    uint32_t last;     /* the run that was added to */
+    struct rmap_run run[];
+};
+
 /*
- * 64 pages. Where each is mapped once at most, and the entries follow each other as the pages do, which a range of
- * memory that is mapped in one piece is, nothing is kept for each: `word` is the entry of the first page (or where
- * it would be), and `pages` says which are mapped. Else `word` is a pointer to RMAP_GROUP_PAGES lists, with bit 0
- * set, and `pages` says which are not empty. No page is mapped: 0 and 0.
+ * 64 pages. Memory is mostly mapped in pieces, once or by several processes: then nothing is kept for each page,
+ * but a run for each piece. `word`, by its two lowest bits:
+ *   0  one run, inline: `word` and `pages` are its; or no page is mapped, and both are 0
+ *   2  a struct rmap_runs
+ *   1  RMAP_GROUP_PAGES lists, where runs would be as many as mappings. Until the group is empty
+ * In each case `pages` says which are mapped.
  */
 struct rmap_group {
     uint64_t word, pages;
@@ -80,6 +99,7 @@ struct rmap {
     struct rmap_chunk **buckets;
     size_t bucket_count, chunk_count; /* a power of two, or 0 */
     size_t lists_count, block_count;  /* groups with lists; blocks of these lists */
+    size_t run_bytes;
 };
 
 void rmap_finish(struct rmap *map);

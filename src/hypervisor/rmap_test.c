@@ -144,44 +144,133 @@ static void what_is_in_order_costs_nothing(void **state)
     }
 }
 
-/* One that breaks the order gives its group lists, which keep what was there, and go when the group is empty. */
-static void what_is_not_in_order_has_lists(void **state)
+/* A piece that many have mapped costs 16 bytes for each of them, and not 8 for each of its pages. */
+static void what_several_map_is_a_run_for_each(void **state)
+{
+    (void)state;
+    static pt_word_t many[100][RMAP_GROUP_PAGES];
+    struct rmap map = {0};
+    for (unsigned m = 0; m < 100; m++) {
+        for (unsigned i = 0; i < RMAP_GROUP_PAGES; i++) {
+            add(&map, i, &many[m][i]);
+        }
+    }
+    assert_int_equal(map.lists_count, 0);
+    assert_int_equal(map.run_bytes, 2048); /* 127 runs; 1023 would be 16384 */
+    for (unsigned i = 0; i < RMAP_GROUP_PAGES; i++) {
+        struct rmap_page page = page_of(&map, i);
+        struct rmap_list list = rmap_entries(&page);
+        struct rmap_iter it;
+        bool seen[100] = {0};
+        assert_int_equal(rmap_count(&list), 100);
+        assert_true(rmap_has_more(&list, 99));
+        assert_false(rmap_has_more(&list, 100));
+        for (pt_word_t *e = rmap_first(&list, &it); e; e = rmap_next(&it)) {
+            size_t m = (size_t)(e - &many[0][0]) / RMAP_GROUP_PAGES;
+            assert_ptr_equal(e, &many[m][i]);
+            assert_false(seen[m]);
+            seen[m] = true;
+        }
+    }
+    /* One page loses all, the others nothing. */
+    for (unsigned m = 0; m < 100; m++) {
+        assert_int_equal(count_of(&map, 7), 100 - m);
+        remove_entry(&map, 7, any_of(&map, 7));
+    }
+    assert_null(any_of(&map, 7));
+    assert_int_equal(count_of(&map, 8), 100);
+    for (unsigned m = 0; m < 100; m++) {
+        for (unsigned i = 0; i < RMAP_GROUP_PAGES; i++) {
+            if (i != 7) {
+                remove_entry(&map, i, &many[m][i]);
+            }
+        }
+    }
+    assert_int_equal(map.run_bytes, 0);
+    rmap_finish(&map);
+}
+
+/* Runs end with their last page, and are counted by the pages that are left. */
+static void runs_come_and_go(void **state)
+{
+    (void)state;
+    static pt_word_t many[20][RMAP_GROUP_PAGES];
+    struct rmap map = {0};
+    add(&map, 0, &many[0][0]);
+    for (unsigned round = 0; round < 100; round++) {
+        unsigned m = 1 + round % 19;
+        for (unsigned i = 0; i < 3; i++) {
+            add(&map, i, &many[m][i]);
+        }
+        struct rmap_page page = page_of(&map, 0);
+        struct rmap_list list = rmap_entries(&page);
+        assert_true(rmap_has_more(&list, 1) && !rmap_has_more(&list, 2));
+        for (unsigned i = 0; i < 3; i++) {
+            remove_entry(&map, i, &many[m][i]);
+        }
+        assert_int_equal(map.run_bytes, 256);
+        assert_int_equal(map.lists_count, 0);
+    }
+    remove_entry(&map, 0, &many[0][0]);
+    assert_int_equal(map.run_bytes, 0);
+    /* As many as there is room for, of many pages; then each has one page left, and another would be no gain. */
+    for (unsigned m = 0; m < 15; m++) {
+        for (unsigned i = 0; i < RMAP_GROUP_PAGES; i++) {
+            add(&map, i, &many[m][i]);
+        }
+    }
+    for (unsigned m = 0; m < 15; m++) {
+        for (unsigned i = 0; i < RMAP_GROUP_PAGES; i++) {
+            if (i != m) {
+                remove_entry(&map, i, &many[m][i]);
+            }
+        }
+        struct rmap_page page = page_of(&map, m);
+        struct rmap_list list = rmap_entries(&page);
+        assert_true(!rmap_is_empty(&list) && rmap_has_more(&list, 0) && rmap_has_more(&list, 20) == false);
+    }
+    struct rmap_page page = page_of(&map, 14);
+    struct rmap_list list = rmap_entries(&page);
+    assert_false(rmap_has_more(&list, 5)); /* of 15 runs one has it */
+    assert_int_equal(map.lists_count, 0);
+    add(&map, 40, &many[16][40]);
+    assert_int_equal(map.lists_count, 1);
+    assert_int_equal(map.run_bytes, 0);
+    for (unsigned m = 0; m < 15; m++) {
+        assert_ptr_equal(any_of(&map, m), &many[m][m]);
+    }
+    rmap_finish(&map);
+}
+
+/* Entries in no order give their group lists, which keep what was there, and go when the group is empty. */
+static void what_is_in_no_order_has_lists(void **state)
 {
     (void)state;
     struct rmap map = {0};
-    for (unsigned i = 0; i < 20; i++) {
-        add(&map, i, &tables[0][i]);
+    for (unsigned i = 0; i < RMAP_GROUP_PAGES; i++) {
+        add(&map, i, &tables[i % 2][511 - i]);
+        assert_int_equal(map.lists_count, i >= 15); /* so many runs are in the smallest piece of memory */
     }
-    add(&map, 25, &tables[0][26]);
-    assert_int_equal(map.lists_count, 1);
-    for (unsigned i = 0; i < 20; i++) {
-        assert_ptr_equal(any_of(&map, i), &tables[0][i]);
+    assert_int_equal(map.run_bytes, 0);
+    for (unsigned i = 0; i < RMAP_GROUP_PAGES; i++) {
+        assert_ptr_equal(any_of(&map, i), &tables[i % 2][511 - i]);
         assert_int_equal(count_of(&map, i), 1);
     }
-    assert_ptr_equal(any_of(&map, 25), &tables[0][26]);
-    assert_int_equal(count_of(&map, 26), 0);
-    /* The next group is another one, and a page that is mapped twice is not in order either. */
-    add(&map, 64, &tables[0][64]);
-    assert_int_equal(map.lists_count, 1);
-    add(&map, 64, &tables[1][64]);
-    assert_int_equal(map.lists_count, 2);
-    assert_int_equal(count_of(&map, 64), 2);
     uint64_t bytes = rmap_bytes(&map);
-    for (unsigned i = 2; i < 40; i++) {
-        add(&map, 64, &tables[2][i]);
+    for (unsigned i = 0; i < 40; i++) {
+        add(&map, 3, &tables[2][i]);
     }
     assert_true(rmap_bytes(&map) >= bytes + 2 * sizeof(struct rmap_block));
-    for (unsigned i = 2; i < 40; i++) {
-        remove_entry(&map, 64, &tables[2][i]);
+    assert_int_equal(count_of(&map, 3), 41);
+    for (unsigned i = 0; i < 40; i++) {
+        remove_entry(&map, 3, &tables[2][i]);
     }
     assert_int_equal(rmap_bytes(&map), bytes);
-    remove_entry(&map, 64, &tables[0][64]);
-    remove_entry(&map, 64, &tables[1][64]);
+    add(&map, 64, &tables[0][64]); /* the next group is another one */
     assert_int_equal(map.lists_count, 1);
-    for (unsigned i = 0; i < 20; i++) {
-        remove_entry(&map, i, &tables[0][i]);
+    for (unsigned i = 0; i < RMAP_GROUP_PAGES; i++) {
+        remove_entry(&map, i, &tables[i % 2][511 - i]);
     }
-    remove_entry(&map, 25, &tables[0][26]);
     assert_int_equal(map.lists_count, 0);
     assert_int_equal(map.block_count, 0);
     add(&map, 3, &tables[3][77]); /* any order is good to begin with */
@@ -201,7 +290,7 @@ static void pages_are_sets(void **state)
     print_message("# seed %u\n", seed);
     struct rmap map = {0};
     memset(mapped, -1, sizeof mapped);
-    size_t expected[STEPS_PAGES] = {0}, most_lists = 0, compact_steps = 0;
+    size_t expected[STEPS_PAGES] = {0}, most_lists = 0, most_runs = 0, compact_steps = 0;
     for (unsigned step = 0; step < 40000; step++) {
         seed = seed * 1103515245 + 12345;
         unsigned t = seed >> 28 & 1, i = (seed >> 8) % 128;
@@ -222,6 +311,7 @@ static void pages_are_sets(void **state)
             }
         }
         most_lists = map.lists_count > most_lists ? map.lists_count : most_lists;
+        most_runs = map.run_bytes > most_runs ? map.run_bytes : most_runs;
         compact_steps += map.lists_count == 0;
         if (step % 16 == 0) {
             for (unsigned n = 0; n < STEPS_PAGES; n++) {
@@ -237,7 +327,7 @@ static void pages_are_sets(void **state)
         }
     }
     assert_int_equal(most_lists, 2);
-    assert_true(compact_steps > 1000);
+    assert_true(compact_steps > 1000 && most_runs > 0);
     rmap_finish(&map);
 }
 
@@ -280,7 +370,9 @@ int main(void)
         cmocka_unit_test(one_entry_is_the_word),
         cmocka_unit_test(lists_are_sets),
         cmocka_unit_test(what_is_in_order_costs_nothing),
-        cmocka_unit_test(what_is_not_in_order_has_lists),
+        cmocka_unit_test(what_several_map_is_a_run_for_each),
+        cmocka_unit_test(runs_come_and_go),
+        cmocka_unit_test(what_is_in_no_order_has_lists),
         cmocka_unit_test(pages_are_sets),
         cmocka_unit_test(pages_are_found),
     };

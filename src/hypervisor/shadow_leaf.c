@@ -25,7 +25,7 @@ uint64_t shadow_make_leaf(const struct hv_vm *vm, const struct shadow_leaf *leaf
 bool shadow_is_full(const struct rmap_page *page)
 {
     struct rmap_list list = rmap_entries(page);
-    return !rmap_is_empty(&list) && (list.word & 1) && rmap_count(&list) > SHADOW_RMAP_MAX;
+    return rmap_has_more(&list, SHADOW_RMAP_MAX);
 }
 
 void shadow_recycle(struct hv_vm *vm, const struct rmap_page *page)
