@@ -429,7 +429,8 @@ static __attribute__((noinline)) enum hw_end walk_hybrid(struct walker *w, gva_t
                 shadow_final(mmu, gva, &g, page);
                 return HW_DONE;
             }
-            if (g.end != GUEST_WALK_RESERVED || !(g.entry & SHADOW_SWITCH)) {
+            /* At level 1 it is an entry for MMIO, which may have that bit of the generation. */
+            if (g.end != GUEST_WALK_RESERVED || g.level == 1 || !(g.entry & SHADOW_SWITCH)) {
                 return end_shadow_fault(w, &g, gva, ret_fault);
             }
             table.table = mv_gpa(pt_address(g.entry));

@@ -750,6 +750,21 @@ static void a_table_that_maps_itself(void **state)
     make("soft,mmu=hybrid");
 }
 
+/* An entry for MMIO has a part of the generation of slots where one that switches has its bit. */
+static void mmio_is_no_switch_after_many_changes_of_slots(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid,policy=shadow," TLB);
+    soft_guest_map(g, GVA, GUEST_DEVICE, USED, 1);
+    for (unsigned i = 0; i < 3000; i++) {
+        assert_int_equal(mv_region_set_enabled(g->rom, i % 2, NULL), 0);
+        for (unsigned j = 0; i % 50 == 0 && j < 2; j++) { /* the second one meets the entry */
+            uint64_t gpa;
+            assert_int_equal(touch(GVA, MV_ACCESS_READ, &gpa), MV_SOFT_MMIO);
+        }
+    }
+}
+
 /* Tables in memory that is read-only go without A and D; a write to it is MMIO. */
 static void tables_in_rom_are_shadowed(void **state)
 {
@@ -798,6 +813,7 @@ int main(void)
         TEST(invlpg_takes_all_of_a_large_page),
         TEST(what_leads_to_a_switch_is_used),
         TEST(a_table_that_maps_itself),
+        TEST(mmio_is_no_switch_after_many_changes_of_slots),
         TEST(tables_in_rom_are_shadowed),
     };
     return cmocka_run_group_tests_name("hybrid", tests, NULL, NULL);
