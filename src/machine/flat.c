@@ -355,6 +355,7 @@ static int make(struct flat *flat)
             rc = remake_range(flat, flat->stale.ranges[i]);
         }
     }
+    shortcut_touch_edited(&flat->touched, &flat->edit);
     if (rc == 0) {
         rc = list_added(flat);
     }

@@ -88,7 +88,7 @@ void flat_retire_view(struct mv_view *view)
 void flat_publish_view(struct flat *flat, struct mv_view *view)
 {
     atomic_fetch_add_explicit(&flat->live_views, 1, memory_order_relaxed);
-    shortcut_close(&flat->shortcuts, &flat->touched, &flat->view->map, &view->map);
+    shortcut_close(&flat->shortcuts, &flat->touched);
     pthread_mutex_lock(&flat->borrow_lock);
     epoch_publish(flat->view, view);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* see reader.c */

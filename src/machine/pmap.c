@@ -53,7 +53,7 @@ struct section *pmap_next(const struct pmap *map, uint64_t address)
 
 struct pmap_edit pmap_edit_begin(struct pool *pool, const struct pmap *old, uint64_t version)
 {
-    return (struct pmap_edit){.pool = pool, .now = *old, .version = version};
+    return (struct pmap_edit){.pool = pool, .now = *old, .shift_min = old->shift, .version = version};
 }
 
 static struct pmap_node *new_node(struct pmap_edit *edit)
@@ -198,6 +198,7 @@ static void shrink(struct pmap_edit *edit)
         }
         map->shift -= PMAP_BITS;
         map->limit = limit_at(map->shift);
+        edit->shift_min = map->shift < edit->shift_min ? map->shift : edit->shift_min;
     }
 }
 

@@ -98,6 +98,8 @@ struct section *pmap_next(const struct pmap *map, uint64_t address);
 /* A version in the making. Owned by whoever edits; `now` is what will be published. */
 struct pmap_edit {
     struct pmap now;
+    unsigned
+        shift_min; /* how low the map has been meanwhile: nodes above that have gone, and perhaps come again */
     uint64_t version;
     struct pool *pool;         /* where nodes come from */
     struct pmap_node *born;    /* made by this edit */

@@ -16,23 +16,25 @@ void shortcut_touch(struct shortcut_set *set, struct mv_range range)
     }
 }
 
+void shortcut_touch_edited(struct shortcut_set *set, const struct pmap_edit *edit)
+{
+    if (edit->shift_min < SHORTCUT_SHIFT - PMAP_BITS) {
+        set->bits[0] |= 1;
+    }
+}
+
 /* Do something for every slot of the set. */
 #define FOR_EACH_SLOT(i, set)                                                                                     \
     for (size_t word_ = 0; word_ < SHORTCUTS / 64; word_++)                                                       \
         for (uint64_t left_ = (set)->bits[word_], i;                                                              \
              left_ && ((i = word_ * 64 + (size_t)__builtin_ctzll(left_)), 1); left_ &= left_ - 1)
 
-void shortcut_close(struct shortcuts *shortcuts, struct shortcut_set *set, const struct pmap *old,
-                    const struct pmap *next)
+void shortcut_close(struct shortcuts *shortcuts, const struct shortcut_set *set)
 {
-    if (old->shift != next->shift &&
-        (old->shift < SHORTCUT_SHIFT - PMAP_BITS || next->shift < SHORTCUT_SHIFT - PMAP_BITS)) {
-        set->bits[0] |= 1; /* the node that stands for the first 16 MiB has come or gone with the map's height */
-    }
+    /* Before the view: that is published by a release. */
     FOR_EACH_SLOT(i, set)
     {
-        __atomic_store_n(&shortcuts->slots[i], 0,
-                         __ATOMIC_RELAXED); /* before the view: that is published by a release */
+        __atomic_store_n(&shortcuts->slots[i], 0, __ATOMIC_RELAXED);
     }
 }
 
@@ -49,7 +51,8 @@ void shortcut_fill(struct shortcuts *shortcuts, struct shortcut_set *set, const 
 bool shortcut_check(const struct shortcuts *shortcuts, const struct pmap *map)
 {
     for (uint64_t i = 0; i < SHORTCUTS; i++) {
-        if (shortcuts->slots[i] != pmap_entry_at(map, i << SHORTCUT_SHIFT, SHORTCUT_SHIFT)) {
+        pmap_entry slot = shortcuts->slots[i];
+        if (slot != 0 && slot != pmap_entry_at(map, i << SHORTCUT_SHIFT, SHORTCUT_SHIFT)) {
             return false;
         }
     }

@@ -31,6 +31,8 @@
 
 _Static_assert(SHORTCUT_SHIFT % PMAP_BITS == 0, "a slot stands for as much as an entry of a node");
 
+/* At the beginning of a line of the cache. Not by its type: lists of flats look at their head as if it were one.
+ */
 struct shortcuts {
     pmap_entry slots[SHORTCUTS]; /* 0: not known */
 };
@@ -50,14 +52,15 @@ static inline const struct section *shortcut_find(const struct shortcuts *shortc
     return pmap_find_in(epoch_load(shortcuts->slots[i]), SHORTCUT_SHIFT, address);
 }
 
-/* The three below: control lock held. Something in `range` will be different. */
+/* The rest: control lock held. Something in `range` will be different. */
 void shortcut_touch(struct shortcut_set *set, struct mv_range range);
-/* Steps 1 and 3. `old` and `next` are the maps before and after; the set is empty after the second. */
-void shortcut_close(struct shortcuts *shortcuts, struct shortcut_set *set, const struct pmap *old,
-                    const struct pmap *next);
+/* What an edit has done to the map beside that: the node of the first slot may have gone as the map became low. */
+void shortcut_touch_edited(struct shortcut_set *set, const struct pmap_edit *edit);
+/* Steps 1 and 3; the set is empty after it. */
+void shortcut_close(struct shortcuts *shortcuts, const struct shortcut_set *set);
 void shortcut_fill(struct shortcuts *shortcuts, struct shortcut_set *set, const struct pmap *next);
 
-/* Execute the invariant: no slot says anything else than the map. */
+/* Execute the invariant: no slot says anything else than the map; 0 says nothing. */
 bool shortcut_check(const struct shortcuts *shortcuts, const struct pmap *map);
 
 #endif
