@@ -274,8 +274,8 @@ static void compare_memory(const struct world *a, const struct world *b)
 
 /* --- What is expected ------------------------------------------------------------------------------------ */
 
-/* Faults that came to nothing, because the host was changing some memory of the process: KVM took them again.
- * Those that the emulator finds are the guest's, and are not taken. */
+/* Faults that came to nothing, because the host had something else to do with the vCPU's thread or the process's
+ * memory: KVM took them again. Those that the emulator finds are the guest's, and are not taken. */
 static int64_t retries(const struct comparison *c, const struct world *w)
 {
     const uint64_t *n = w->counts;
