@@ -35,7 +35,8 @@
  * until it flushes
  * - emulate-supervisor=on, off (default): of shadow; accesses that ring 3 does not make go by the guest's tables
  * in software, and never by the hypervisor's, as with a KVM on a host without hardware virtualization
- * - shadow-pages=64 and more (default: 2 % of the memory's pages): how many tables of shadow there may be
+ * - shadow-pages=64 and more (default: 2 % of the memory's pages): how many tables of shadow, or hybrid, there may
+ * be; those of EPT do not count
  * - policy=agile (default), shadow, nested, nest-1 to nest-4: of hybrid; which tables of the guest's are nested:
  * those that are written often, none, all, those up to that level (1: page tables). See struct mv_hybrid_policy
  * - policy-writes=N, policy-interval=N: of policy=agile; a table of level 1 is nested when it was written so

@@ -337,6 +337,11 @@ static void access_one(struct pair *p)
     if (a.end == MV_SOFT_DONE) {
         SAME(p, "the place", at.gpa.raw, other.gpa.raw);
     }
+    /* 0: an implicit write may reach what a look may not. */
+    bool is_table = at.gpa.raw == 0 || (at.gpa.raw >= TABLES && at.gpa.raw < TABLES + TABLE_BYTES);
+    if (kind == MV_ACCESS_WRITE && is_table && (gva & 4095) + size > 4096) {
+        size = 4096 - (gva & 4095); /* what it writes may lead to the next page: a TLB may have what was, or not */
+    }
     if (kind == MV_ACCESS_WRITE) {
         mv_soft_write(p->native.vcpu, mv_gva(gva), &x, size, mode, &a);
         mv_soft_write(p->shadow.vcpu, mv_gva(gva), &y, size, mode, &b);
@@ -351,8 +356,6 @@ static void access_one(struct pair *p)
     SAME(p, "what was read", x, y);
     p->done[p->mode] += a.end == MV_SOFT_DONE;
     compare_tables(p);
-    /* 0: an implicit write may reach what a look may not. */
-    bool is_table = at.gpa.raw == 0 || (at.gpa.raw >= TABLES && at.gpa.raw < TABLES + TABLE_BYTES);
     if (kind == MV_ACCESS_WRITE && (is_table || (gva & 4095) + size > 4096)) {
         flush(p);
     }
