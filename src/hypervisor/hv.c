@@ -306,11 +306,10 @@ int hv_set_mmu_pages(struct hv_vm *vm, uint64_t pages)
     if (pages < HV_MMU_PAGES_MIN) {
         return -EINVAL;
     }
-    struct hv_counters sum;
     pthread_mutex_lock(&vm->slots_lock);
     __atomic_store_n(&vm->mmu_pages, pages, __ATOMIC_RELAXED);
-    hv_counters_read(vm, &sum);
-    (void)shrink(vm, sum.tables > pages ? sum.tables - pages : 0);
+    uint64_t tables = vm->mmu->shrink ? vm->mmu->limited_tables(vm) : 0;
+    (void)shrink(vm, tables > pages ? tables - pages : 0);
     pthread_mutex_unlock(&vm->slots_lock);
     return 0;
 }

@@ -392,6 +392,11 @@ static uint64_t shrink(struct hv_vm *vm, uint64_t pages)
     return upper->shrink(vm, pages);
 }
 
+static uint64_t limited_tables(const struct hv_vm *vm)
+{
+    return upper->limited_tables(vm); /* and not those of EPT */
+}
+
 static void collect(struct hv_vm *vm)
 {
     upper->collect(vm);
@@ -435,6 +440,7 @@ const struct hv_mmu_ops hv_mmu_hybrid = {
     .write_protect = write_protect,
     .recover = recover,
     .shrink = shrink,
+    .limited_tables = limited_tables,
     .collect = collect,
     /* Without .present_root: EPT translates what is nested, and who asks for other addresses would be misled. */
     .table_bytes = table_bytes,

@@ -62,6 +62,8 @@ struct hv_mmu_ops {
     /* Up to so many tables go, the least used first, TLBs forget them, and the host has their memory. @return how
      * many. NULL: only slots end tables. */
     uint64_t (*shrink)(struct hv_vm *vm, uint64_t pages);
+    /* How many tables there are that hv_mmu_pages() limits. With `shrink`. */
+    uint64_t (*limited_tables)(const struct hv_vm *vm);
     /* Tables that the calls above have unlinked are freed. Since then mmu_lock was held and hv_flush_all called.
      */
     void (*collect)(struct hv_vm *vm);

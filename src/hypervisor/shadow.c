@@ -385,6 +385,15 @@ static uint64_t shrink(struct hv_vm *vm, uint64_t pages)
     return gone;
 }
 
+static uint64_t limited_tables(const struct hv_vm *vm)
+{
+    struct shadow *s = shadow_of(vm);
+    pthread_mutex_lock(&s->lock);
+    uint64_t tables = s->live_count;
+    pthread_mutex_unlock(&s->lock);
+    return tables;
+}
+
 static uint64_t table_bytes(const struct hv_vm *vm)
 {
     struct shadow *s = shadow_of(vm);
@@ -419,6 +428,7 @@ const struct hv_mmu_ops hv_mmu_shadow = {
     .age = age,
     .write_protect = write_protect,
     .shrink = shrink,
+    .limited_tables = limited_tables,
     .look = shadow_look,
     .collect = collect,
     .table_bytes = table_bytes,

@@ -718,6 +718,28 @@ static void what_leads_to_a_switch_is_used(void **state)
     }
 }
 
+/* Tables of EPT are not among those that there may be so many of. */
+static void the_limit_is_for_shadow_tables(void **state)
+{
+    (void)state;
+    make("soft,mmu=hybrid,policy=nest-1," TLB);
+    for (uint64_t i = 0; i < 30; i++) { /* one table of EPT for each 2 MiB, but of the shadow three in all */
+        soft_guest_map(g, GVA + i * 4096, i << 21, USED, 1);
+        assert_maps(GVA + i * 4096, MV_ACCESS_READ, i << 21);
+    }
+    const uint64_t upper = UINT64_C(0x500000400000);
+    for (uint64_t i = 0; i < 30; i++) { /* and thirty more */
+        soft_guest_map(g, upper + (i << 30), GUEST_DATA, USED, 1);
+        assert_maps(upper + (i << 30), MV_ACCESS_READ, GUEST_DATA);
+    }
+    uint64_t tables = counter("tables"), exits = counts().exits_total;
+    assert_true(tables > 64);
+    assert_int_equal(mv_soft_set_shadow_pages(g->vcpu, 64), 0);
+    assert_int_equal(counter("tables"), tables);
+    assert_int_equal(refs_of(upper), 8);
+    assert_int_equal(counts().exits_total, exits);
+}
+
 /* One table, at two levels of one walk. */
 static void a_table_that_maps_itself(void **state)
 {
@@ -812,6 +834,7 @@ int main(void)
         TEST(a_discarded_table_says_nothing),
         TEST(invlpg_takes_all_of_a_large_page),
         TEST(what_leads_to_a_switch_is_used),
+        TEST(the_limit_is_for_shadow_tables),
         TEST(a_table_that_maps_itself),
         TEST(mmio_is_no_switch_after_many_changes_of_slots),
         TEST(tables_in_rom_are_shadowed),
