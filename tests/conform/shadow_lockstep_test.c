@@ -46,6 +46,7 @@ struct pair {
     uint64_t cr3;
     unsigned step;
     unsigned done[MODE_COUNT]; /* accesses that went through */
+    uint64_t whim;             /* what a policy of nonsense draws from, so that all else is drawn as without */
     char what[256];            /* the last thing that was done */
 };
 
@@ -361,13 +362,40 @@ static void access_one(struct pair *p)
     }
 }
 
+/* --- A policy that says yes and no as it likes ------------------------------------------------------------- */
+
+static bool nests_at_whim(void *opaque, enum mv_hybrid_event event, const struct mv_hybrid_table *table)
+{
+    uint64_t *whim = opaque;
+    *whim = *whim * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    switch (*whim >> 60) { /* mostly as it is, or by the table: there is something to come of it */
+    case 0: return !table->is_nested;
+    case 1: return event == MV_HYBRID_WRITTEN;
+    default: return (table->gpa.raw >> 12 ^ table->level) & 1;
+    }
+}
+
+static void set_policy(struct pair *p)
+{
+    static const uint32_t intervals[] = {0, 1, 17, 1000};
+    const struct mv_hybrid_policy policy = {
+        .opaque = &p->whim, .nests = nests_at_whim, .interval = intervals[p->step / 1000 % 4]};
+    assert_int_equal(mv_soft_set_policy(p->shadow.vcpu, &policy), 0);
+}
+
+static bool at_whim; /* the next runs are with it */
+
 static void run(const char *accel, uint64_t seed, unsigned steps, unsigned *done)
 {
     struct pair p = {.seed = seed * 2 + 1, .mode = MODE_4LEVEL, .cr3 = TABLES};
     soft_guest_make(&p.native, "soft,mmu=native,levels=5,address-bits=52");
     soft_guest_make(&p.shadow, accel);
     set_registers(&p);
+    p.whim = seed;
     for (p.step = 1; p.step < steps; p.step++) {
+        if (at_whim && p.step % 1000 == 1) {
+            set_policy(&p);
+        }
         switch (below(&p, 8)) {
         case 0: edit(&p); break;
         case 1:
@@ -454,13 +482,23 @@ static void hybrid_with_few_pages_too(void **state)
                 "levels=5,address-bits=52");
 }
 
+static void whatever_the_policy_says_too(void **state)
+{
+    (void)state;
+    at_whim = true;
+    as_natively("soft,mmu=hybrid,levels=5,address-bits=52");
+    as_natively("soft,mmu=hybrid,tlb=L1=64x4:L2=1536x12,host-page=4K,shadow-pages=64,levels=5,address-bits=52");
+    at_whim = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shadow_is_as_native),   cmocka_unit_test(without_unsync_too),
-        cmocka_unit_test(with_few_pages_too),    cmocka_unit_test(with_a_tlb_too),
-        cmocka_unit_test(hybrid_is_as_native),   cmocka_unit_test(nested_by_level_too),
-        cmocka_unit_test(nested_altogether_too), cmocka_unit_test(hybrid_with_few_pages_too),
+        cmocka_unit_test(shadow_is_as_native),          cmocka_unit_test(without_unsync_too),
+        cmocka_unit_test(with_few_pages_too),           cmocka_unit_test(with_a_tlb_too),
+        cmocka_unit_test(hybrid_is_as_native),          cmocka_unit_test(nested_by_level_too),
+        cmocka_unit_test(nested_altogether_too),        cmocka_unit_test(hybrid_with_few_pages_too),
+        cmocka_unit_test(whatever_the_policy_says_too),
     };
     return cmocka_run_group_tests_name("shadow-lockstep", tests, NULL, NULL);
 }
