@@ -12,7 +12,7 @@ MV_BEGIN_DECLS
 
 /** What a policy is asked about a table for. */
 enum mv_hybrid_event {
-    MV_HYBRID_REACHED,   /**< a walk that was an exit leads to it */
+    MV_HYBRID_REACHED,   /**< a walk that was an exit, or a load of registers, leads to it */
     MV_HYBRID_WRITTEN,   /**< it is shadowed, and a write of the guest's to it was an exit */
     MV_HYBRID_LOOKED_AT, /**< it is nested, and an interval is over */
 };
@@ -35,8 +35,8 @@ struct mv_hybrid_table {
  */
 struct mv_hybrid_policy {
     void *opaque;
-    /** Whether the table is nested from now on. Called in a vCPU's access, one call at a time for each VM; it uses
-     * nothing of the library. */
+    /** Whether the table is nested from now on. Called in a vCPU's access or load of registers, one call at a time
+     * for each VM; it uses nothing of the library. */
     bool (*nests)(void *opaque, enum mv_hybrid_event event, const struct mv_hybrid_table *table);
     uint32_t interval; /**< walks of a vCPU, the end of which is an exit; 0: no table is looked at */
 };

@@ -368,7 +368,7 @@ static bool nests_at_whim(void *opaque, enum mv_hybrid_event event, const struct
 {
     uint64_t *whim = opaque;
     *whim = *whim * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    switch (*whim >> 60) { /* mostly as it is, or by the table: there is something to come of it */
+    switch (*whim >> 60) { /* mostly by the table: something is to come of it */
     case 0: return !table->is_nested;
     case 1: return event == MV_HYBRID_WRITTEN;
     default: return (table->gpa.raw >> 12 ^ table->level) & 1;
