@@ -4,6 +4,7 @@
 #include "stale_model.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -175,6 +176,31 @@ void stale_invept(struct stale_cpu *cpu, unsigned type, uint64_t eptp)
     struct stale_event *event = new_event(cpu, STALE_INVEPT);
     event->type = type;
     event->eptp = eptp;
+}
+
+void stale_invlpga(struct stale_cpu *cpu, unsigned asid, uint64_t gva)
+{
+    struct stale_event *event = new_event(cpu, STALE_INVLPGA);
+    event->gva = gva;
+    event->vpid = asid;
+    event->pcid = UINT_MAX; /* none, if the ASID never ran */
+    for (unsigned i = cpu->nevents; i-- > 0;) {
+        if (cpu->event[i].context.vpid == asid) {
+            event->pcid = cpu->event[i].context.pcid;
+            break;
+        }
+    }
+}
+
+void stale_tlb_control(struct stale_cpu *cpu, unsigned command)
+{
+    assert(command == 1 || command == 3 || command == 7);
+    new_event(cpu, STALE_TLB_CONTROL)->type = command;
+}
+
+void stale_nested_fault(struct stale_cpu *cpu, uint64_t gva)
+{
+    new_event(cpu, STALE_NESTED_FAULT)->gva = gva;
 }
 
 void stale_switch(struct stale_cpu *cpu, const struct stale_context *context)

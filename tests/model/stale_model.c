@@ -1,59 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "stale_model.h"
+#include "stale_npt.h"
 #include "stale_reach.h"
+#include "stale_search.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_READS 64
 #define MAX_TRIES 200000 /* walks for one question */
-#define FOREVER UINT64_MAX
 
 /* Choices */
-
-/* One read of the walk, and which version it saw. */
-struct pick {
-    enum model_dimension dimension;
-    const struct stale_word *word; /* NULL: nothing is there */
-    unsigned version;
-    uint64_t value; /* as read */
-    uint64_t from, to;
-    uint64_t since; /* the last invalidation that reached what was cached of it */
-    unsigned size, offset;
-};
-
-/*
- * All that is fixed while choices are tried: the translation is one of the segment between two events, and its top
- * table is one of the root's.
- */
-struct search {
-    const struct stale_cpu *cpu;
-    struct model_world world;
-    const struct model_access *access;
-    const struct model_result *seen;
-    unsigned segment; /* after this event, before the next */
-    uint64_t begin, end;
-    uint64_t root_begin, root_end;
-
-    unsigned npicks;
-    struct pick pick[MAX_READS];
-    unsigned choice[MAX_READS]; /* the versions to see; beyond nchoices it is the first one */
-    unsigned nchoices;
-    bool impossible; /* a word had no version left */
-    bool complete;   /* the guest's tables were walked to their end */
-    unsigned tries;
-};
-
-static const struct stale_context *context_of(const struct search *search)
-{
-    return &search->cpu->event[search->segment].context;
-}
-
-static bool is_last_segment(const struct search *search)
-{
-    return search->segment == search->cpu->nevents - 1;
-}
 
 /* Bits of the address under the nth guest entry that is in memory. */
 static unsigned guest_shift(const struct search *search, unsigned nth)
@@ -111,7 +68,10 @@ static uint64_t cached_since(const struct search *search, enum model_dimension d
 
 static bool cacheable(const struct search *search, const struct pick *pick)
 {
-    if (pick->dimension == MODEL_GUEST) {
+    if (pick->is_register) {
+        return true;
+    }
+    if (pick->dimension == MODEL_GUEST || search->world.nested.kind == MODEL_NPT) {
         return (pick->value & 1) && (pick->value & 0x20);
     }
     const bool flags = context_of(search)->eptp & 0x40;
@@ -157,29 +117,42 @@ static bool see_next(const struct search *search, struct pick *pick, unsigned ve
     return false;
 }
 
-static bool read_choice(struct search *search, enum model_dimension dimension, uint64_t address, unsigned size,
-                        uint64_t *ret_value)
+static struct pick *new_pick(struct search *search, enum model_dimension dimension)
 {
     const unsigned n = search->npicks;
     assert(n < MAX_READS);
     struct pick *pick = &search->pick[n];
-    *pick = (struct pick){.dimension = dimension, .to = FOREVER, .size = size, .offset = address % 8};
+    *pick = (struct pick){.dimension = dimension, .to = FOREVER, .size = 8};
     pick->since = cached_since(search, dimension);
     search->npicks++;
     if (n >= search->nchoices) {
         search->choice[n] = 0;
         search->nchoices = n + 1;
     }
-    pick->word = stale_find_word(search->cpu->memory, dimension, address);
+    return pick;
+}
+
+static bool choose(struct search *search, struct pick *pick, uint64_t *ret_value)
+{
     if (pick->word == NULL) {
         return false;
     }
-    if (!see_next(search, pick, search->choice[n])) {
+    if (!see_next(search, pick, search->choice[pick - search->pick])) {
         search->impossible = true;
         return false;
     }
     *ret_value = pick->value;
     return true;
+}
+
+static bool read_choice(struct search *search, enum model_dimension dimension, uint64_t address, unsigned size,
+                        uint64_t *ret_value)
+{
+    struct pick *pick = new_pick(search, dimension);
+    pick->size = size;
+    pick->offset = address % 8;
+    pick->word = stale_find_word(search->cpu->memory, dimension, address);
+    return choose(search, pick, ret_value);
 }
 
 static bool read_guest(void *opaque, uint64_t address, unsigned size, uint64_t *ret_value)
@@ -189,7 +162,18 @@ static bool read_guest(void *opaque, uint64_t address, unsigned size, uint64_t *
 
 static bool read_nested(void *opaque, uint64_t address, unsigned size, uint64_t *ret_value)
 {
-    return read_choice(opaque, MODEL_NESTED, address, size, ret_value);
+    struct search *search = opaque;
+    if (search->world.nested.kind == MODEL_NPT && (address & ~UINT64_C(0xfff)) == STALE_NCR3) {
+        struct pick *pick = new_pick(search, MODEL_NESTED);
+        uint64_t ncr3;
+        pick->is_register = true;
+        pick->word = &search->ncr3;
+        if (!choose(search, pick, &ncr3)) {
+            return false;
+        }
+        address = (ncr3 & UINT64_C(0xffffffffff000)) | (address & 0xfff);
+    }
+    return read_choice(search, MODEL_NESTED, address, size, ret_value);
 }
 
 /* The next combination, counting up from the last read. False: that was the last one. */
@@ -227,9 +211,9 @@ static bool complete(const struct model_result *result)
     case MODEL_OK: return true;
     case MODEL_PAGE_FAULT: return (result->error_code & MODEL_PF_P) && !(result->error_code & MODEL_PF_RSVD);
     case MODEL_EPT_VIOLATION: return result->qualification & MODEL_EPT_LINEAR_FINAL;
+    case MODEL_NPF: return result->error_code & MODEL_NPF_FINAL;
     case MODEL_GP:
     case MODEL_EPT_MISCONFIG:
-    case MODEL_NPF:
     default: return false;
     }
 }
@@ -248,8 +232,8 @@ struct slot {
 };
 
 /*
- * The slots of the guest's entries. Each chain of EPT entries is in order by itself, in caches that nothing but
- * INVEPT reaches, and before the guest entry that it leads to. False: there is no time for a chain.
+ * The slots of the guest's entries. Each chain of nested entries is in order by itself, in caches that nothing but
+ * INVEPT or TLB_CONTROL reaches, and before the guest entry that it leads to. False: there is no time for a chain.
  */
 static bool make_slots(const struct search *search, struct slot *slot, unsigned *ret_nslots)
 {
@@ -293,7 +277,7 @@ static bool in_order(const struct search *search, uint64_t last_not_before)
         return true;
     }
     if (search->pick[search->npicks - 1].dimension == MODEL_NESTED && !search->complete) {
-        slot[n] = (struct slot){.end = FOREVER}; /* the entry that EPT did not let it read */
+        slot[n] = (struct slot){.end = FOREVER}; /* the entry that it was not let read */
         n++;
     }
     slot[n - 1].begin = later(slot[n - 1].begin, last_not_before);
@@ -404,9 +388,12 @@ static bool same_result(const struct model_result *a, const struct model_result 
         return (a->qualification & ~open) == (seen->qualification & ~open) &&
                a->faulting_gpa == seen->faulting_gpa;
     }
+    case MODEL_NPF: {
+        const uint64_t open = a->error_code_open | seen->error_code_open;
+        return (a->error_code & ~open) == (seen->error_code & ~open) && a->faulting_gpa == seen->faulting_gpa;
+    }
     case MODEL_EPT_MISCONFIG: return a->faulting_gpa == seen->faulting_gpa;
     case MODEL_GP:
-    case MODEL_NPF:
     default: return true;
     }
 }
@@ -466,6 +453,10 @@ static bool try_choices(struct search *search)
         if (search->npicks == 0) {
             return true; /* no table has a say */
         }
+        if (search->world.nested.kind == MODEL_NPT &&
+            (!stale_npt_confirmed(search, &result) || !stale_npt_dirty(search, &result))) {
+            continue;
+        }
         search->complete = complete(&result);
         const struct model_result page = page_behind(search, &result);
         if (legal_walk_now(search, &result) || legal_in_tlb(search, &result, &page)) {
@@ -509,31 +500,45 @@ static bool try_roots(struct search *search)
     return false;
 }
 
+/* From the present to the past. */
+static enum stale_answer try_segments(struct search *search)
+{
+    const struct stale_cpu *cpu = search->cpu;
+    const struct stale_context *now = &cpu->event[cpu->nevents - 1].context;
+    for (unsigned i = cpu->nevents; i-- > 0;) {
+        const struct stale_context *then = &cpu->event[i].context;
+        search->segment = i;
+        search->begin = cpu->event[i].time;
+        search->end = i + 1 < cpu->nevents ? cpu->event[i + 1].time : FOREVER;
+        if (then->vpid == now->vpid && then->eptp == now->eptp && try_roots(search)) {
+            return STALE_LEGAL;
+        }
+        if (search->tries > MAX_TRIES) {
+            return STALE_UNKNOWN;
+        }
+        /* What is before an invalidation of everything is over. */
+        if (reaches_tlb(&cpu->event[i], now, search->access->gva, 12, true) &&
+            reaches_tlb(&cpu->event[i], now, search->access->gva, 12, false)) {
+            break;
+        }
+    }
+    return STALE_ILLEGAL;
+}
+
 enum stale_answer stale_legal(const struct stale_cpu *cpu, const struct model_world *world,
                               const struct model_access *access, const struct model_result *seen)
 {
     struct search search = {.cpu = cpu, .world = *world, .access = access, .seen = seen};
     const struct stale_context *now = &cpu->event[cpu->nevents - 1].context;
-    assert(world->nested.kind != MODEL_NPT && (world->nested.kind == MODEL_EPT) == (now->eptp != 0));
+    assert((world->nested.kind == MODEL_EPT) == (now->eptp != 0));
+    assert((world->nested.kind == MODEL_NPT) == (now->ncr3 != 0));
+    assert(world->nested.kind != MODEL_NPT || model_mode(&world->regs) != MODEL_PAE);
     search.world.memory = (struct model_memory){.opaque = &search, .read = read_guest};
     search.world.nested.memory = (struct model_memory){.opaque = &search, .read = read_nested};
     search.world.nested.eptp = now->eptp;
-    for (unsigned i = cpu->nevents; i-- > 0;) {
-        const struct stale_context *then = &cpu->event[i].context;
-        search.segment = i;
-        search.begin = cpu->event[i].time;
-        search.end = i + 1 < cpu->nevents ? cpu->event[i + 1].time : FOREVER;
-        if (then->vpid == now->vpid && then->eptp == now->eptp && try_roots(&search)) {
-            return STALE_LEGAL;
-        }
-        if (search.tries > MAX_TRIES) {
-            return STALE_UNKNOWN;
-        }
-        /* What is before an invalidation of everything is over. */
-        if (reaches_tlb(&cpu->event[i], now, access->gva, 12, true) &&
-            reaches_tlb(&cpu->event[i], now, access->gva, 12, false)) {
-            break;
-        }
-    }
-    return STALE_ILLEGAL;
+    search.world.nested.ncr3 = STALE_NCR3;
+    stale_npt_begin(&search);
+    const enum stale_answer answer = try_segments(&search);
+    stale_npt_finish(&search);
+    return answer;
 }

@@ -22,7 +22,27 @@
  * - Guest-physical mappings (EPT words) live until INVEPT. EPT violations reach none here, so the answer is
  * lenient about them.
  *
- * AMD's ASIDs and NPT are not modelled. Memory grows with every write and invalidation: begin anew from time to
+ * With NPT it is AMD's manual (APM volume 2, "TLB Management", "TLB Control", "Nested Paging"), which differs so:
+ *
+ * - All is tagged by the ASID, and nothing by nCR3: what the ASID had under another root may stay. VMRUN and
+ *   #VMEXIT alone invalidate nothing. Global pages are global within their ASID.
+ * - Nested entries are cached if present and accessed. TLB_CONTROL 1 and 3 reach them, nothing else does: not 7,
+ *   which leaves what is global, nor the guest's own flushes and INVLPGA, which is given no guest-physical
+ * address.
+ * - A write needs the dirty flag of the nested leaf, too, and so does the reading of each guest entry, which is a
+ *   write to nested tables ("Nested Table Walk").
+ * - Faults are confirmed ("Invalidation of Table Entry Upgrades", "Use of Cached Entries When Reporting a Page
+ *   Fault Exception"): a #PF by the guest's entries in memory and the present CR3, all of them; an NPF by the
+ *   nested entries of the address that it names. What leads there in the other dimension may be cached: of that
+ *   the manual says nothing.
+ * - A page fault reaches its address as Intel's does. An NPF reaches the translation of the page: the manual's
+ *   "any type of page fault exception" is taken to mean that one, too, but of no upper entry.
+ * - INVLPG reaches upper entries of all addresses (EFER.TCE is 0), INVLPGA those that its address uses, both of
+ *   one PCID: that of INVLPGA is the one that the ASID had last, for the manual names none.
+ * - A large page over smaller nested ones is many translations ("Page Splintering"). INVLPG and INVPCID reach them
+ *   all, as without SVM ("TLB Flush"); INVLPGA and faults that of 4 KBytes alone.
+ *
+ * Memory grows with every write and invalidation: begin anew from time to
  * time. Paging-structure caches may here hold what memory had while another PCID was current; that is lenient,
  * too.
  */
@@ -71,6 +91,7 @@ struct stale_context {
     unsigned vpid;
     unsigned pcid; /* 0 without CR4.PCIDE */
     uint64_t eptp; /* 0 without EPT */
+    uint64_t ncr3; /* 0 without NPT; vpid is the ASID then */
     uint64_t cr3;
     uint64_t pdptr[4]; /* for PAE paging */
 };
@@ -84,11 +105,14 @@ enum stale_kind {
     STALE_INVPCID,
     STALE_INVVPID,
     STALE_INVEPT,
+    STALE_INVLPGA,
+    STALE_TLB_CONTROL,
+    STALE_NESTED_FAULT,
 };
 
 struct stale_event {
     enum stale_kind kind;
-    unsigned type; /* of INVPCID, INVVPID and INVEPT */
+    unsigned type; /* of INVPCID, INVVPID, INVEPT and TLB_CONTROL */
     unsigned vpid, pcid;
     uint64_t gva;
     uint64_t eptp;
@@ -111,9 +135,12 @@ void stale_cr3(struct stale_cpu *cpu, uint64_t cr3, unsigned pcid, bool no_flush
 void stale_invlpg(struct stale_cpu *cpu, uint64_t gva);
 /* A page fault that was delivered (and not only looked up). */
 void stale_page_fault(struct stale_cpu *cpu, uint64_t gva);
-/* MOV to CR4 that changes PAE or sets SMEP. */
+/* MOV to CR4 that changes PAE or sets SMEP. Intel only. */
 void stale_flush_current(struct stale_cpu *cpu);
-/* MOV to CR4 that changes PGE or clears PCIDE; MOV to CR0 that clears PG; VM transitions without VPID. */
+/*
+ * MOV to CR4 that changes PGE or clears PCIDE; MOV to CR0 that clears PG; VM transitions without VPID. AMD: of the
+ * ASID; MOV to CR4 that changes PGE, PAE or PSE, clears PCIDE or sets PKE; MOV to CR0 that changes PG.
+ */
 void stale_flush_all(struct stale_cpu *cpu);
 /* 0: address, 1: PCID, 2: all with global ones, 3: all but global ones. pcid and gva are operands. */
 void stale_invpcid(struct stale_cpu *cpu, unsigned type, unsigned pcid, uint64_t gva);
@@ -121,6 +148,12 @@ void stale_invpcid(struct stale_cpu *cpu, unsigned type, unsigned pcid, uint64_t
 void stale_invvpid(struct stale_cpu *cpu, unsigned type, unsigned vpid, uint64_t gva);
 /* By the host. 1: this EPTP, 2: all. */
 void stale_invept(struct stale_cpu *cpu, unsigned type, uint64_t eptp);
+/* AMD, by the host: what it reaches of a nested translation is nothing. */
+void stale_invlpga(struct stale_cpu *cpu, unsigned asid, uint64_t gva);
+/* AMD: VMRUN with this TLB_CONTROL. 1: all ASIDs, 3: this ASID, 7: this ASID but global ones. */
+void stale_tlb_control(struct stale_cpu *cpu, unsigned command);
+/* AMD: #VMEXIT(NPF) of an access to this address. */
+void stale_nested_fault(struct stale_cpu *cpu, uint64_t gva);
 /* Another guest, or none, runs on it. */
 void stale_switch(struct stale_cpu *cpu, const struct stale_context *context);
 
@@ -132,10 +165,11 @@ enum stale_answer {
 
 /*
  * Whether the access may have this result now, on a processor in its present context. Of the world, the memories,
- * CR3, EPTP and PDPTEs are not looked at: those of the context and the history are. NONE and EPT only.
+ * CR3, EPTP, nCR3 and PDPTEs are not looked at: those of the context and the history are. NPT: not with PAE
+ * paging.
  *
- * Of `seen`: the outcome; hpa of MODEL_OK; error_code of a page fault; qualification of an EPT violation, but for
- * its qualification_open; faulting_gpa.
+ * Of `seen`: the outcome; hpa of MODEL_OK; error_code of a page fault or an NPF, but for its error_code_open;
+ * qualification of an EPT violation, but for its qualification_open; faulting_gpa.
  */
 enum stale_answer stale_legal(const struct stale_cpu *cpu, const struct model_world *world,
                               const struct model_access *access, const struct model_result *seen);

@@ -13,7 +13,7 @@ bool reaches_tlb(const struct stale_event *event, const struct stale_context *ta
 bool reaches_structure(const struct stale_event *event, const struct stale_context *tag, uint64_t gva,
                        unsigned shift);
 
-/* An EPT entry in guest-physical mappings. */
+/* A nested entry in guest-physical mappings. */
 bool reaches_nested(const struct stale_event *event, const struct stale_context *tag);
 
 #endif
