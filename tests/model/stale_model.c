@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_TRIES 200000 /* walks for one question */
+#define MAX_TRIES 20000 /* walks for one question */
 
 /* Choices */
 
@@ -78,15 +78,26 @@ static bool cacheable(const struct search *search, const struct pick *pick)
     return (pick->value & 7) != 0 && (!flags || (pick->value & 0x100));
 }
 
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Look at one version of the word. */
 static void see(struct pick *pick, unsigned version)
 {
+    const unsigned n = pick->newest_first ? pick->word->nversions - 1 - version : version;
     pick->version = version;
-    pick->value = pick->word->version[version].value;
-    pick->from = pick->word->version[version].from;
+    pick->value = pick->word->version[n].value;
+    pick->from = pick->word->version[n].from;
     pick->to = FOREVER;
-    if (version + 1 < pick->word->nversions) {
-        pick->to = pick->word->version[version + 1].from;
+    if (n + 1 < pick->word->nversions) {
+        pick->to = pick->word->version[n + 1].from;
     }
     if (pick->size == 4) {
         pick->value = pick->value >> (8 * pick->offset) & 0xffffffff;
@@ -98,6 +109,9 @@ static bool possible(const struct search *search, const struct pick *pick)
 {
     if (pick->from >= search->end || pick->to <= pick->since) {
         return false;
+    }
+    if (pick->dimension == MODEL_NESTED && later(pick->chain, later(pick->from, pick->since)) >= pick->to) {
+        return false; /* make_slots() would say so */
     }
     if (cacheable(search, pick)) {
         return true;
@@ -124,6 +138,11 @@ static struct pick *new_pick(struct search *search, enum model_dimension dimensi
     struct pick *pick = &search->pick[n];
     *pick = (struct pick){.dimension = dimension, .to = FOREVER, .size = 8};
     pick->since = cached_since(search, dimension);
+    if (dimension == MODEL_NESTED && n > 0 && pick[-1].dimension == MODEL_NESTED) {
+        pick->chain = later(pick[-1].chain, later(pick[-1].from, pick[-1].since));
+    }
+    /* Only for speed: most answers are of a walk now, and what was cached was reached by something older. */
+    pick->newest_first = dimension == MODEL_GUEST || is_last_segment(search);
     search->npicks++;
     if (n >= search->nchoices) {
         search->choice[n] = 0;
@@ -155,9 +174,41 @@ static bool read_choice(struct search *search, enum model_dimension dimension, u
     return choose(search, pick, ret_value);
 }
 
+/*
+ * Only for speed. Of a chain that leads to a guest entry nothing counts but the time when all of it was there: a
+ * choice of it that is no earlier than one which was tried with the same choices before it makes nothing legal.
+ */
+static bool is_worse_chain(struct search *search)
+{
+    const unsigned n = search->npicks;
+    unsigned first = n;
+    bool cached = true;
+    while (first > 0 && search->pick[first - 1].dimension == MODEL_NESTED) {
+        first--;
+        cached = cached && cacheable(search, &search->pick[first]);
+    }
+    if (first == n || search->changed >= n) {
+        return false; /* no chain, or that of the last try */
+    }
+    const struct pick *last = &search->pick[n - 1];
+    const uint64_t time = later(last->chain, later(last->from, last->since));
+    if (time >= search->best[first]) {
+        return true;
+    }
+    if (cached && (search->world.nested.kind != MODEL_NPT || (last->value & STALE_DIRTY))) {
+        search->best[first] = time; /* nothing else is asked of it */
+    }
+    return false;
+}
+
 static bool read_guest(void *opaque, uint64_t address, unsigned size, uint64_t *ret_value)
 {
-    return read_choice(opaque, MODEL_GUEST, address, size, ret_value);
+    struct search *search = opaque;
+    if (is_worse_chain(search)) {
+        search->impossible = true;
+        return false;
+    }
+    return read_choice(search, MODEL_GUEST, address, size, ret_value);
 }
 
 static bool read_nested(void *opaque, uint64_t address, unsigned size, uint64_t *ret_value)
@@ -167,6 +218,7 @@ static bool read_nested(void *opaque, uint64_t address, unsigned size, uint64_t 
         struct pick *pick = new_pick(search, MODEL_NESTED);
         uint64_t ncr3;
         pick->is_register = true;
+        pick->chain = 0;
         pick->word = &search->ncr3;
         if (!choose(search, pick, &ncr3)) {
             return false;
@@ -174,6 +226,13 @@ static bool read_nested(void *opaque, uint64_t address, unsigned size, uint64_t 
         address = (ncr3 & UINT64_C(0xffffffffff000)) | (address & 0xfff);
     }
     return read_choice(search, MODEL_NESTED, address, size, ret_value);
+}
+
+static void forget_best(struct search *search, unsigned from)
+{
+    for (unsigned n = from; n < MAX_READS; n++) {
+        search->best[n] = FOREVER;
+    }
 }
 
 /* The next combination, counting up from the last read. False: that was the last one. */
@@ -186,6 +245,8 @@ static bool next_choice(struct search *search)
         if (pick->word != NULL && see_next(search, pick, pick->version + 1)) {
             search->choice[n] = pick->version;
             search->nchoices = n + 1;
+            search->changed = n;
+            forget_best(search, n + 1);
             return true;
         }
     }
@@ -193,16 +254,6 @@ static bool next_choice(struct search *search)
 }
 
 /* Whether a choice can be */
-
-static uint64_t later(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-static uint64_t sooner(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Whether the guest's tables were walked to their end. */
 static bool complete(const struct model_result *result)
@@ -222,7 +273,7 @@ static bool complete(const struct model_result *result)
 static bool ends_in_bad_entry(const struct model_result *result)
 {
     return result->outcome == MODEL_EPT_MISCONFIG ||
-           (result->outcome == MODEL_PAGE_FAULT &&
+           ((result->outcome == MODEL_PAGE_FAULT || result->outcome == MODEL_NPF) &&
             (!(result->error_code & MODEL_PF_P) || (result->error_code & MODEL_PF_RSVD)));
 }
 
@@ -438,6 +489,8 @@ static struct model_result page_behind(struct search *search, const struct model
 static bool try_choices(struct search *search)
 {
     search->nchoices = 0;
+    search->changed = 0;
+    forget_best(search, 0);
     do {
         struct model_result result;
         search->npicks = 0;

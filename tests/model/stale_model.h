@@ -35,8 +35,9 @@
  *   Fault Exception"): a #PF by the guest's entries in memory and the present CR3, all of them; an NPF by the
  *   nested entries of the address that it names. What leads there in the other dimension may be cached: of that
  *   the manual says nothing.
- * - A page fault reaches its address as Intel's does. An NPF reaches the translation of the page: the manual's
- *   "any type of page fault exception" is taken to mean that one, too, but of no upper entry.
+ * - A page fault reaches its address as Intel's does. An NPF reaches the translation of the page that was made
+ *   under the same nCR3: the manual's "any type of page fault exception" is taken to mean that one, too, but of no
+ *   upper entry, and of nothing that cannot have led to the fault.
  * - INVLPG reaches upper entries of all addresses (EFER.TCE is 0), INVLPGA those that its address uses, both of
  *   one PCID: that of INVLPGA is the one that the ASID had last, for the manual names none.
  * - A large page over smaller nested ones is many translations ("Page Splintering"). INVLPG and INVPCID reach them

@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 
-#define DIRTY UINT64_C(0x40)
-
 void stale_npt_begin(struct search *search)
 {
     const struct stale_event *event = search->cpu->event;
@@ -46,6 +44,17 @@ static bool ends_chain(const struct search *search, unsigned i)
            search->pick[i + 1].is_register;
 }
 
+/* Whether memory, or the register, has this value (again), whatever the flags. */
+static bool is_present(const struct pick *pick)
+{
+    const struct stale_word *word = pick->word;
+    if (word == NULL) {
+        return true;
+    }
+    const uint64_t flags = pick->is_register ? 0 : STALE_ACCESSED | STALE_DIRTY;
+    return (word->version[word->nversions - 1].value | flags) == (pick->value | flags);
+}
+
 bool stale_npt_confirmed(const struct search *search, const struct model_result *result)
 {
     if (result->outcome == MODEL_PAGE_FAULT) {
@@ -60,7 +69,7 @@ bool stale_npt_confirmed(const struct search *search, const struct model_result 
     if (result->outcome == MODEL_NPF) {
         /* The nested entries of the chain that faults are. */
         for (unsigned i = search->npicks; i-- > 0;) {
-            if (search->pick[i].to != FOREVER) {
+            if (!is_present(&search->pick[i])) {
                 return false;
             }
             if (search->pick[i].is_register) {
@@ -76,7 +85,8 @@ bool stale_npt_dirty(const struct search *search, const struct model_result *res
     for (unsigned i = 0; i < search->npicks; i++) {
         const struct pick *pick = &search->pick[i];
         const bool last = i + 1 == search->npicks;
-        if (!ends_chain(search, i) || (pick->value & DIRTY) || (pick->to == FOREVER && is_last_segment(search))) {
+        if (!ends_chain(search, i) || (pick->value & STALE_DIRTY) ||
+            (pick->to == FOREVER && is_last_segment(search))) {
             continue;
         }
         if (last && (result->outcome == MODEL_NPF ||

@@ -10,6 +10,8 @@
  * it was is a choice like that of an entry.
  */
 #define STALE_NCR3 UINT64_C(0xffffffffff000)
+#define STALE_ACCESSED UINT64_C(0x20) /* of an entry */
+#define STALE_DIRTY UINT64_C(0x40)
 
 /* The values of nCR3 that the present ASID has had; stale_npt_finish() frees them. */
 void stale_npt_begin(struct search *search);

@@ -309,7 +309,7 @@ static void test_nested_faults_confirmed(void)
     CHECK(!may_exit(MODEL_READ, FINAL, 0x10000));
     end();
     /* The guest's entry may be one of before, until something reaches it; an NPF does. */
-    for (unsigned kind = 0; kind < 3; kind++) {
+    for (unsigned kind = 0; kind < 5; kind++) {
         const uint64_t code = FINAL | MODEL_PF_P | MODEL_PF_W;
         begin(0);
         load_nested(NPTE(0x10000), 0x300000 | (NLEAF & ~W));
@@ -319,9 +319,17 @@ static void test_nested_faults_confirmed(void)
             stale_invlpg(&cpu, GVA);
         } else if (kind == 2) {
             stale_nested_fault(&cpu, GVA);
+        } else if (kind == 3) { /* of another root */
+            to(1, ROOT2);
+            stale_nested_fault(&cpu, GVA);
+            to(1, ROOT);
+        } else if (kind == 4) { /* only a flag is another one */
+            stale_invlpg(&cpu, OTHER);
+            load_nested(NPTE(0x10000), 0x300000 | (NLEAF & ~(W | D)));
         }
-        CHECK(may_exit(MODEL_WRITE, code, 0x10000) == (kind == 0) && may_write(GVA, 0x120000));
-        CHECK(may_read(GVA, 0x110000) == (kind == 0));
+        const bool kept = kind != 1 && kind != 2;
+        CHECK(may_exit(MODEL_WRITE, code, 0x10000) == kept && may_write(GVA, 0x120000));
+        CHECK(may_read(GVA, 0x110000) == kept);
         end();
     }
 }
@@ -360,6 +368,8 @@ static void test_flags(void)
         load_word(PTE, 0x13000 | LEAF);
         CHECK(may_read(GVA, 0x112000) && may_read(GVA, 0x113000));
         load_nested(NPTE(0x4000), 0);
+        CHECK(may_read(GVA, 0x112000) && may_read(GVA, 0x113000));
+        stale_invlpg(&cpu, OTHER);
         CHECK(may_read(GVA, 0x112000) && may_read(GVA, 0x113000));
         end();
         begin(0);

@@ -29,8 +29,8 @@ bool reaches_tlb(const struct stale_event *event, const struct stale_context *ta
     case STALE_SWITCH: return false;
     case STALE_INVLPG: return vpid && page && (pcid || global);
     case STALE_PAGE_FAULT: return vpid && (splintered ? small_page : page) && (pcid || global);
-    case STALE_INVLPGA:
-    case STALE_NESTED_FAULT: return vpid && small_page && (pcid || global);
+    case STALE_INVLPGA: return vpid && small_page && (pcid || global);
+    case STALE_NESTED_FAULT: return vpid && small_page && (pcid || global) && event->context.ncr3 == tag->ncr3;
     case STALE_TLB_CONTROL: return event->type == 1 || (vpid && (event->type == 3 || !global));
     case STALE_CURRENT_PCID: return vpid && pcid && !global;
     case STALE_ALL: return vpid;

@@ -13,10 +13,12 @@ struct pick {
     enum model_dimension dimension;
     bool is_register;              /* nCR3, at the beginning of a chain of nested entries */
     const struct stale_word *word; /* NULL: nothing is there */
-    unsigned version;
-    uint64_t value; /* as read */
+    bool newest_first;             /* in which order the versions are tried */
+    unsigned version;              /* in this order */
+    uint64_t value;                /* as read */
     uint64_t from, to;
     uint64_t since; /* the last invalidation that reached what was cached of it */
+    uint64_t chain; /* when all above it in its chain of nested entries were there */
     unsigned size, offset;
 };
 
@@ -36,10 +38,12 @@ struct search {
 
     unsigned npicks;
     struct pick pick[MAX_READS];
-    unsigned choice[MAX_READS]; /* the versions to see; beyond nchoices it is the first one */
+    unsigned choice[MAX_READS]; /* which of the versions to see; beyond nchoices it is the first one */
     unsigned nchoices;
-    bool impossible; /* a word had no version left */
-    bool complete;   /* the guest's tables were walked to their end */
+    unsigned changed;         /* the read whose choice is another one than in the last try */
+    uint64_t best[MAX_READS]; /* for the chain of nested entries that begins there: see is_worse_chain() */
+    bool impossible;          /* a word had no version left */
+    bool complete;            /* the guest's tables were walked to their end */
     unsigned tries;
 };
 
