@@ -10,6 +10,7 @@
 #define CR4_PGE (UINT64_C(1) << 7)
 #define CR4_PCIDE (UINT64_C(1) << 17)
 #define CR4_SMEP (UINT64_C(1) << 20)
+#define CR4_PKE (UINT64_C(1) << 22)
 #define CR3_PCID UINT64_C(0xfff)
 #define CR3_KEEP (UINT64_C(1) << 63)
 
@@ -48,6 +49,10 @@ static void update_context(struct hw_mmu *mmu)
 {
     const void *root = mmu->options.dimension == HW_NATIVE ? NULL : mmu->root;
     mmu->root_context = context_of_root(mmu->options.dimension == HW_HYBRID ? mmu->nested_root : root);
+    if (mmu->options.dimension == HW_NPT) {
+        /* AMD tags by ASID what is guest-physical, too (APM, "TLB Control"): one that is new has nothing. */
+        mmu->root_context = context_of(root, mmu->vpid, 0);
+    }
     mmu->context = context_of(root, mmu->vpid, pcid_of(&mmu->regs));
     mmu->global = mmu->paging.has_global ? context_global(mmu->context) : mmu->context;
     front_empty(&mmu->front);
@@ -114,11 +119,15 @@ static bool differ(uint64_t a, uint64_t b, uint64_t bits)
     return ((a ^ b) & bits) != 0;
 }
 
-/* All of the VPID's: PG, PGE, PCIDE 1 -> 0. Beyond what the manual asks: whatever changes how entries are read. */
+/*
+ * All of the VPID's: PG, PGE, PCIDE 1 -> 0; AMD's also PSE and PKE 0 -> 1 (APM, "TLB Management"). Beyond what the
+ * manual asks: whatever changes how entries are read.
+ */
 static bool changes_everything(const struct paging_regs *a, const struct paging_regs *b)
 {
     return differ(a->cr0, b->cr0, CR0_PG) || differ(a->cr4, b->cr4, CR4_PGE | X86_CR4_PSE | X86_CR4_LA57) ||
-           (a->cr4 & ~b->cr4 & CR4_PCIDE) || differ(a->efer, b->efer, X86_EFER_LMA | X86_EFER_NXE);
+           (a->cr4 & ~b->cr4 & CR4_PCIDE) || (b->cr4 & ~a->cr4 & CR4_PKE) ||
+           differ(a->efer, b->efer, X86_EFER_LMA | X86_EFER_NXE);
 }
 
 static bool changes_pcid(const struct paging_regs *a, const struct paging_regs *b)
@@ -248,6 +257,20 @@ void hw_mmu_invvpid(struct hw_mmu *mmu, unsigned type, uint16_t vpid, gva_t gva)
     default: drop_contexts(mmu, CONTEXT_VPID | CONTEXT_GLOBAL, vpid_of(vpid)); break;
     }
     tell(mmu, "invvpid");
+}
+
+void hw_mmu_tlb_control(struct hw_mmu *mmu, unsigned command)
+{
+    assert(command == 1 || command == 3 || command == 7);
+    if (command == 1) {
+        hw_mmu_flush_all(mmu);
+    } else if (command == 7) {
+        hw_mmu_invvpid(mmu, 3, mmu->vpid, mv_gva(0));
+    } else {
+        drop_contexts(mmu, OF_VPID, vpid_of(mmu->vpid));
+        assoc_drop_contexts(&mmu->nested_tlb, CONTEXT_VPID, vpid_of(mmu->vpid));
+        tell(mmu, "asid");
+    }
 }
 
 void hw_mmu_flush_all(struct hw_mmu *mmu)

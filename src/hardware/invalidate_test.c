@@ -17,6 +17,7 @@
 #define CR4_PCIDE (UINT64_C(1) << 17)
 #define CR4_SMEP (UINT64_C(1) << 20)
 #define CR4_SMAP (UINT64_C(1) << 21)
+#define CR4_PKE (UINT64_C(1) << 22)
 #define KEEP (UINT64_C(1) << 63)
 
 #define LOCAL (3 * GIB)
@@ -153,9 +154,13 @@ static void test_mov_to_cr0_and_cr4(void **state)
     check_cr4(CR4_PGE, false, false);
     check_cr4(CR4_SMEP, false, false); /* set: the PCID's, globals as well */
     check_cr4(CR4_SMAP, true, true);
+    check_cr4(CR4_PKE, false, false); /* set: AMD's drops all */
     regs.cr4 |= CR4_SMEP;
     hw_mmu_set_regs(rig.mmu, &regs);
     check_cr4(CR4_SMEP, true, true); /* cleared: nothing */
+    regs.cr4 |= CR4_PKE;
+    hw_mmu_set_regs(rig.mmu, &regs);
+    check_cr4(CR4_PKE, true, true);
     make_stale();
     struct paging_regs now = regs;
     now.cr0 &= ~X86_CR0_WP;
@@ -302,6 +307,99 @@ static void test_invvpid(void **state)
     check_stale(false, false, false);
 }
 
+/* --- AMD's: TLB_CONTROL, and ASIDs over all that is cached --------------------------------------------- */
+
+static pt_word_t *new_root(void)
+{
+    pt_word_t *root = rig_new_nested(&rig);
+    memcpy(root, rig.nested_root, GUEST_PAGE_SIZE);
+    return root;
+}
+
+static void test_tlb_control(void **state)
+{
+    (void)state;
+    start(HW_NPT);
+    make_stale();
+    hw_mmu_tlb_control(rig.mmu, 7);
+    check_stale(false, false, true);
+    make_stale();
+    hw_mmu_tlb_control(rig.mmu, 3);
+    check_stale(false, false, false);
+    make_stale();
+    hw_mmu_tlb_control(rig.mmu, 1);
+    check_stale(false, false, false);
+    /* 3 and 7 are for the ASID that is entered, 1 is for all. */
+    make_stale();
+    hw_mmu_set_root(rig.mmu, rig.nested_root, 2);
+    hw_mmu_tlb_control(rig.mmu, 3);
+    hw_mmu_tlb_control(rig.mmu, 7);
+    hw_mmu_set_root(rig.mmu, rig.nested_root, 1);
+    check_stale(true, true, true);
+    hw_mmu_set_root(rig.mmu, rig.nested_root, 2);
+    hw_mmu_tlb_control(rig.mmu, 1);
+    hw_mmu_set_root(rig.mmu, rig.nested_root, 1);
+    check_stale(false, false, false);
+    /* And for all roots that the ASID has had. */
+    make_stale();
+    hw_mmu_set_root(rig.mmu, new_root(), 1);
+    hw_mmu_tlb_control(rig.mmu, 3);
+    hw_mmu_set_root(rig.mmu, rig.nested_root, 1);
+    check_stale(false, false, false);
+}
+
+static uint64_t host_of_local(void)
+{
+    struct hw_result result = rig_access(&rig, LOCAL, MV_ACCESS_READ, PT_USER);
+    assert_int_equal(result.end, HW_DONE);
+    return (uint64_t)(result.host - rig.memory);
+}
+
+/* LOCAL is at gpa 0, whose nested page is cached as the first, and is the second in memory. */
+static void make_nested_stale(void)
+{
+    *rig_nested_entry(&rig, 0, 1) = rig_nested_leaf(&rig, 0, 1);
+    hw_mmu_flush_all(rig.mmu);
+    assert_int_equal(host_of_local(), 0);
+    *rig_nested_entry(&rig, 0, 1) = rig_nested_leaf(&rig, GUEST_PAGE_SIZE, 1);
+    assert_int_equal(host_of_local(), 0);
+}
+
+/* A new ASID is a flush of what is guest-physical as well. */
+static void test_nested_tlb_of_asids(void **state)
+{
+    (void)state;
+    struct hw_options options = rig_default_options(HW_NPT);
+    options.model_tlb = true; /* of no entries */
+    options.has_nested_tlb = true;
+    options.nested = (struct hw_tlb_geometry){16, 4};
+    rig_init(&rig, &options, 4);
+    rig_map_nested(&rig, 0, 8 * MIB, 1);
+    rig_map_nested(&rig, RIG_TABLES, 2 * MIB, 1);
+    set_leaf(LOCAL, 0);
+    rig_load(&rig);
+    make_nested_stale();
+    hw_mmu_set_root(rig.mmu, rig.nested_root, 2);
+    assert_int_equal(host_of_local(), GUEST_PAGE_SIZE);
+    hw_mmu_tlb_control(rig.mmu, 3);
+    hw_mmu_set_root(rig.mmu, rig.nested_root, 1);
+    assert_int_equal(host_of_local(), 0);
+    hw_mmu_tlb_control(rig.mmu, 7);
+    assert_int_equal(host_of_local(), 0);
+    hw_mmu_tlb_control(rig.mmu, 3);
+    assert_int_equal(host_of_local(), GUEST_PAGE_SIZE);
+    make_nested_stale();
+    hw_mmu_set_root(rig.mmu, rig.nested_root, 2);
+    hw_mmu_tlb_control(rig.mmu, 1);
+    hw_mmu_set_root(rig.mmu, rig.nested_root, 1);
+    assert_int_equal(host_of_local(), GUEST_PAGE_SIZE);
+    make_nested_stale();
+    hw_mmu_set_root(rig.mmu, new_root(), 1);
+    hw_mmu_tlb_control(rig.mmu, 3);
+    hw_mmu_set_root(rig.mmu, rig.nested_root, 1);
+    assert_int_equal(host_of_local(), GUEST_PAGE_SIZE);
+}
+
 /* --- Paging-structure caches: a PDE is changed to lead to another table ---------------------------- */
 
 static void start_with_walk_cache(void)
@@ -373,6 +471,8 @@ int main(void)
         cmocka_unit_test_teardown(test_invept, finish),
         cmocka_unit_test_teardown(test_invlpg_with_two_roots, finish),
         cmocka_unit_test_teardown(test_invvpid, finish),
+        cmocka_unit_test_teardown(test_tlb_control, finish),
+        cmocka_unit_test_teardown(test_nested_tlb_of_asids, finish),
         cmocka_unit_test_teardown(test_walk_caches_go_too, finish),
     };
     return cmocka_run_group_tests_name("invalidate", tests, NULL, NULL);

@@ -139,7 +139,12 @@ bool hw_mmu_invpcid(struct hw_mmu *mmu, unsigned type, uint64_t pcid, gva_t gva)
 void hw_mmu_invept(struct hw_mmu *mmu); /* this root's, all addresses; also combined mappings */
 void hw_mmu_invvpid(struct hw_mmu *mmu, unsigned type, uint16_t vpid, gva_t gva);
 void hw_mmu_flush_all(struct hw_mmu *mmu);
-/* NPT: TLB_CONTROL; one nested page: INVLPGA has no such thing, so KVM flushes all. */
+/*
+ * NPT: what VMRUN does with this TLB_CONTROL (AMD APM, "TLB Flush"). 1: all ASIDs, 3: all of the present one, 7:
+ * what is not global of it, and no nested translation. There is none of one nested page; INVLPGA is
+ * hw_mmu_invvpid(), type 0.
+ */
+void hw_mmu_tlb_control(struct hw_mmu *mmu, unsigned command);
 
 /* Translate one byte for an access. Inside. What DONE returns stays valid for the whole page until the vCPU
  * leaves. */

@@ -56,6 +56,8 @@ static void see_to_requests(struct accel_vcpu *vcpu)
     if (requests & (HV_REQUEST_RELOAD_ROOT | HV_REQUEST_FLUSH)) {
         if (soft_has_shadow(vcpu)) {
             hw_mmu_flush_all(vcpu->hw); /* it may have translations of other roots of ours */
+        } else if (vcpu->vm->options.hw.dimension == HW_NPT) {
+            hw_mmu_tlb_control(vcpu->hw, 3);
         } else {
             hw_mmu_invept(vcpu->hw);
         }
