@@ -30,8 +30,11 @@
 /* Guest-physical memory is here; the model's host-physical addresses are host virtual ones. */
 #define MEMORY (UINT64_C(1) << 45)
 #define GUEST_BYTES (UINT64_C(32) << 20)
-#define NESTED (MEMORY + GUEST_BYTES) /* a page for each level, from the root */
-#define NESTED_BYTES (4 * UINT64_C(4096))
+/* EPT: a page for each level, from the root. NPT: a second lowest table, and the upper levels of a second root. */
+#define NESTED (MEMORY + GUEST_BYTES)
+#define NESTED_PAGES 8u
+#define NESTED_BYTES (NESTED_PAGES * UINT64_C(4096))
+#define SECOND_ROOT 5u
 #define MEMORY_BYTES (GUEST_BYTES + NESTED_BYTES)
 #define TABLES_BYTES (7 * UINT64_C(4096)) /* page 0 is none; PCID n begins at page n */
 #define DATA 0x10000u
@@ -53,7 +56,7 @@ static struct model_world world;
 static struct hw_mmu *mmu;
 static struct paging_regs regs;
 static uint8_t tables_before[TABLES_BYTES], nested_before[NESTED_BYTES];
-static unsigned legal, unknown, stale_hits;
+static unsigned legal, unknown, stale_hits, exits;
 static uint64_t seed;
 
 static unsigned below(unsigned n)
@@ -66,6 +69,16 @@ static enum hw_dimension dimension;
 static bool is_ept(void)
 {
     return world.nested.kind == MODEL_EPT;
+}
+
+static bool is_npt(void)
+{
+    return world.nested.kind == MODEL_NPT;
+}
+
+static bool is_nested(void)
+{
+    return world.nested.kind != MODEL_NO_NESTING;
 }
 
 static bool is_shadow(void)
@@ -105,7 +118,7 @@ static void report_bits(void)
             stale_write(&history, MODEL_GUEST, base() + at, 8, entry);
         }
     }
-    for (uint64_t at = 0; is_ept() && at < NESTED_BYTES; at += 8) {
+    for (uint64_t at = 0; is_nested() && at < NESTED_BYTES; at += 8) {
         if (memcmp((uint8_t *)(uintptr_t)NESTED + at, nested_before + at, 8) != 0) {
             uint64_t entry;
             memcpy(&entry, (uint8_t *)(uintptr_t)NESTED + at, 8);
@@ -150,7 +163,7 @@ static void change_entry(void)
 }
 
 /* Guest tables stay where they are, with all bits set; data moves and loses rights. */
-static uint64_t nested_leaf(uint64_t gpa, unsigned level)
+static uint64_t ept_leaf(uint64_t gpa, unsigned level)
 {
     static const unsigned rights[] = {7, 7, 7, 1, 5, 3, 0};
     uint64_t entry = (MEMORY + gpa) | 6 << 3 | (level > 1 ? 0x80 : 0);
@@ -163,18 +176,27 @@ static uint64_t nested_leaf(uint64_t gpa, unsigned level)
     return entry | rights[below(7)] | (below(2) ? EPT_A : 0) | (below(2) ? EPT_A | EPT_D : 0);
 }
 
-static void change_nested(void)
+/* A page of data for a change of its nested entry: mostly one that the guest's tables lead to. */
+static unsigned data_page(void)
+{
+    uint64_t entry, gva = addresses[below(ADDRESSES)];
+    memcpy(&entry, memory + 0x5000 + 0x1000 * (uint64_t)below(2) + 8 * (gva >> 12 & 511), 8);
+    bool is_used = (entry & P) && below(4);
+    return is_used ? (unsigned)(entry >> 12 & 0xfffff) : (DATA >> 12) + below(64);
+}
+
+static void change_ept(void)
 {
     if (below(3)) {
-        unsigned page = (DATA >> 12) + below(64);
-        put(MODEL_NESTED, NESTED + 3 * 4096 + 8 * page, nested_leaf((uint64_t)page << 12, 1));
+        unsigned page = data_page();
+        put(MODEL_NESTED, NESTED + 3 * 4096 + 8 * page, ept_leaf((uint64_t)page << 12, 1));
     } else {
         unsigned page = 4 + below(8);
-        put(MODEL_NESTED, NESTED + 2 * 4096 + 8 * page, nested_leaf((uint64_t)page << 21, 2));
+        put(MODEL_NESTED, NESTED + 2 * 4096 + 8 * page, ept_leaf((uint64_t)page << 21, 2));
     }
 }
 
-static void make_nested(void)
+static void make_ept(void)
 {
     uint64_t *root = (uint64_t *)(uintptr_t)NESTED;
     memset(root, 0, NESTED_BYTES);
@@ -182,10 +204,80 @@ static void make_nested(void)
         root[i * 512] = (NESTED + (i + 1) * 4096) | 7 | EPT_A;
     }
     for (unsigned i = 0; i < 512; i++) {
-        root[3 * 512 + i] = nested_leaf((uint64_t)i << 12, 1);
+        root[3 * 512 + i] = ept_leaf((uint64_t)i << 12, 1);
     }
     for (unsigned i = 4; i < 16; i++) {
-        root[2 * 512 + i] = nested_leaf((uint64_t)i << 21, 2);
+        root[2 * 512 + i] = ept_leaf((uint64_t)i << 21, 2);
+    }
+}
+
+/* --- NPT: two roots, tables of the guest that move into no other page but may lose rights, too -------------- */
+
+static uint64_t nested_page(unsigned n)
+{
+    return NESTED + n * UINT64_C(4096);
+}
+
+/* Rights and flags at random, all of them more often than not. */
+static uint64_t npt_bits(unsigned seldom)
+{
+    static const uint64_t less[] = {P | 4, 2 | 4, P | 2, 4, P | 2 | 4 | UINT64_C(1) << 63, P | 4};
+    uint64_t bits = below(seldom) == 0 ? less[below(6)] : P | 2 | 4;
+    return bits | (below(4) ? A : 0);
+}
+
+static uint64_t npt_leaf(uint64_t gpa, unsigned level)
+{
+    uint64_t entry = (MEMORY + gpa) | (level > 1 ? 0x80 : 0) | (below(2) ? A | 0x40 : 0);
+    if (level == 1 && gpa >= DATA && below(2)) {
+        entry ^= 0x1000;
+    }
+    return entry | npt_bits(gpa < DATA ? 12 : 3);
+}
+
+static void put_npt(unsigned table, unsigned index, uint64_t entry)
+{
+    put(MODEL_NESTED, nested_page(table) + 8 * (uint64_t)index, entry);
+}
+
+static void change_npt(void)
+{
+    bool second = below(2);
+    unsigned what = below(16);
+    if (what == 0) { /* where tables and small pages are: either table, or one large page */
+        put_npt(second ? 7 : 2, 0, below(4) ? nested_page(3 + below(2)) | npt_bits(12) : npt_leaf(0, 2));
+    } else if (what == 1 && below(2)) {
+        put_npt(second ? 6 : 1, 0, nested_page(second ? 7 : 2) | npt_bits(6));
+    } else if (what == 1) {
+        put_npt(second ? SECOND_ROOT : 0, 0, nested_page(second ? 6 : 1) | npt_bits(6));
+    } else if (what < 4) { /* where the guest's tables are */
+        unsigned page = 1 + below(6);
+        put_npt(3 + second, page, npt_leaf((uint64_t)page << 12, 1));
+    } else if (what < 7) {
+        unsigned page = 4 + below(8);
+        put_npt(second ? 7 : 2, page,
+                below(3) ? npt_leaf((uint64_t)page << 21, 2) : nested_page(3 + below(2)) | npt_bits(12));
+    } else {
+        unsigned page = data_page();
+        put_npt(3 + second, page, npt_leaf((uint64_t)page << 12, 1));
+    }
+}
+
+static void make_npt(void)
+{
+    static const uint8_t below_of[NESTED_PAGES] = {1, 2, 3, 0, 0, 6, 7, 4};
+    uint64_t *root = (uint64_t *)(uintptr_t)NESTED;
+    memset(root, 0, NESTED_BYTES);
+    for (unsigned n = 0; n < NESTED_PAGES; n++) {
+        for (unsigned i = 0; i < 512 && (n == 3 || n == 4); i++) {
+            root[n * 512 + i] = npt_leaf((uint64_t)i << 12, 1);
+        }
+        if (below_of[n]) {
+            root[n * 512] = nested_page(below_of[n]) | P | 2 | 4;
+        }
+        for (unsigned i = 4; i < 16 && (n == 2 || n == 7); i++) {
+            root[n * 512 + i] = npt_leaf((uint64_t)i << 21, 2);
+        }
     }
 }
 
@@ -194,7 +286,10 @@ static void make_nested(void)
 /* What the hypervisor has for the hardware to walk. */
 static const pt_word_t *root_of(unsigned pcid)
 {
-    uint64_t root = is_ept() ? NESTED : is_shadow() ? MEMORY + UINT64_C(0x1000) * pcid : 0;
+    uint64_t root = is_ept()      ? NESTED
+                    : is_npt()    ? context.ncr3
+                    : is_shadow() ? MEMORY + UINT64_C(0x1000) * pcid
+                                  : 0;
     return (const pt_word_t *)(uintptr_t)root;
 }
 
@@ -208,12 +303,16 @@ static void do_cr3(unsigned pcid, bool keep)
     hw_mmu_set_root(mmu, root_of(pcid), (uint16_t)context.vpid);
 }
 
+/* Set and cleared, or cleared and set again. */
 static void do_cr4(uint64_t bit, bool is_current_only)
 {
     struct paging_regs other = regs;
     other.cr4 ^= bit;
     hw_mmu_set_regs(mmu, &other);
     hw_mmu_set_regs(mmu, &regs);
+    if (is_npt() && bit == MODEL_CR4_SMEP) {
+        return; /* not among those that AMD's manual names */
+    }
     if (is_current_only) {
         stale_flush_current(&cpu);
     } else {
@@ -237,24 +336,50 @@ static void do_invvpid(void)
     hw_mmu_invvpid(mmu, type, (uint16_t)vpid, mv_gva(gva));
 }
 
+/* VMRUN with this TLB_CONTROL, which is for the ASID that it enters. */
+static void do_tlb_control(unsigned command)
+{
+    stale_tlb_control(&cpu, command);
+    hw_mmu_tlb_control(mmu, command);
+}
+
+static void do_invlpga(void)
+{
+    unsigned asid = 1 + below(VPIDS);
+    uint64_t gva = addresses[below(ADDRESSES)];
+    stale_invlpga(&cpu, asid, gva);
+    hw_mmu_invvpid(mmu, 0, (uint16_t)asid, mv_gva(gva));
+}
+
 static void do_switch(void)
 {
+    bool is_other_root = is_npt() && below(3) == 0;
     context.vpid = 1 + below(VPIDS);
+    if (is_other_root) {
+        context.ncr3 ^= nested_page(0) ^ nested_page(SECOND_ROOT);
+    }
     stale_switch(&cpu, &context);
     hw_mmu_set_root(mmu, root_of(context.pcid), (uint16_t)context.vpid);
+    if (is_other_root && below(2)) {
+        do_tlb_control(3);
+    }
 }
 
 static void fill_seen(const struct hw_result *h, struct model_result *ret)
 {
     *ret = (struct model_result){.outcome = MODEL_OK};
     if (h->end == HW_DONE) {
-        ret->hpa = is_ept() || is_shadow() ? (uint64_t)(uintptr_t)h->host : h->gpa.raw;
+        ret->hpa = is_nested() || is_shadow() ? (uint64_t)(uintptr_t)h->host : h->gpa.raw;
     } else if (h->end == HW_FAULT) {
         ret->outcome = h->fault.vector == 14 ? MODEL_PAGE_FAULT : MODEL_GP;
         ret->error_code = h->fault.error_code;
     } else if (h->exit.reason == PT_EXIT_PAGE_FAULT) {
         ret->outcome = MODEL_PAGE_FAULT;
         ret->error_code = (uint32_t)h->exit.code;
+    } else if (h->exit.reason == PT_EXIT_NPF) {
+        ret->outcome = MODEL_NPF;
+        ret->error_code = h->exit.code;
+        ret->faulting_gpa = h->exit.gpa.raw;
     } else {
         ret->outcome = h->exit.reason == PT_EXIT_EPT_VIOLATION ? MODEL_EPT_VIOLATION : MODEL_EPT_MISCONFIG;
         ret->qualification = h->exit.code;
@@ -262,31 +387,36 @@ static void fill_seen(const struct hw_result *h, struct model_result *ret)
     }
 }
 
-/* A copy of the tables, at the address that they have to who walks them. */
-static struct model_memory copy_inner;
-
-static bool copy_read(void *opaque, uint64_t address, unsigned size, uint64_t *ret_value)
+/* The tables as they are, at the addresses that they have to who walks them; flags are not written. */
+static bool read_guest(void *opaque, uint64_t address, unsigned size, uint64_t *ret_value)
 {
-    return address >= base() && copy_inner.read(opaque, address - base(), size, ret_value);
+    (void)opaque;
+    if (address < base() || address - base() > GUEST_BYTES - size) {
+        return false;
+    }
+    *ret_value = 0;
+    memcpy(ret_value, memory + (address - base()), size);
+    return true;
 }
 
-static enum model_cas copy_cas(void *opaque, uint64_t address, unsigned size, uint64_t old, uint64_t new)
+static bool read_nested(void *opaque, uint64_t address, unsigned size, uint64_t *ret_value)
 {
-    return copy_inner.cas(opaque, address - base(), size, old, new);
+    (void)opaque;
+    if (address < NESTED || address - NESTED > NESTED_BYTES - size) {
+        return false;
+    }
+    memcpy(ret_value, (const void *)(uintptr_t)address, size);
+    return true;
 }
 
-/* That the model sees other tables than these: the answer was of a cache. */
+/* That a walk of the tables as they are says otherwise: the answer was of a cache. */
 static bool is_stale(const struct model_access *access, const struct model_result *seen)
 {
-    static struct walk_memory copy;
     struct model_result now;
-    if (is_ept()) {
-        return false; /* not looked for */
-    }
-    memcpy(copy.bytes, memory, sizeof copy.bytes);
     struct model_world fresh = world;
-    copy_inner = walk_memory(&copy);
-    fresh.memory = (struct model_memory){copy_inner.opaque, copy_read, copy_cas};
+    fresh.memory = (struct model_memory){.read = read_guest};
+    fresh.nested.memory = (struct model_memory){.read = read_nested};
+    fresh.nested.ncr3 = context.ncr3;
     fresh.regs.cr3 = context.cr3;
     model_walk(&fresh, access, &now);
     return now.outcome != seen->outcome || now.hpa != seen->hpa;
@@ -313,8 +443,11 @@ static void one_access(void)
         walk_print(&world, &access, &seen);
         fail_msg("seed %" PRIu64 ": what was seen may not be cached any more", seed);
     }
+    exits += h.end == HW_EXIT;
     if (h.end == HW_FAULT) {
         stale_page_fault(&cpu, access.gva);
+    } else if (seen.outcome == MODEL_NPF) {
+        stale_nested_fault(&cpu, access.gva);
     }
 }
 
@@ -347,7 +480,6 @@ static void make_mmu(void)
 
 static void begin(void)
 {
-    bool with_ept = dimension == HW_EPT;
     memset(memory, 0, TABLES_BYTES);
     world = (struct model_world){
         .cpu = {.maxphyaddr = is_shadow() ? SHADOW_ADDRESS_BITS : 52, .pat = true, .has_1g = true},
@@ -359,11 +491,19 @@ static void begin(void)
     context = (struct stale_context){.vpid = 1, .pcid = 1, .cr3 = base() + 0x1001};
     stale_memory_init(&history);
     stale_load(&history, MODEL_GUEST, base(), memory, TABLES_BYTES);
-    if (with_ept) {
+    if (dimension == HW_EPT) {
         context.eptp = NESTED | 3 << 3 | 6 | (below(2) ? 0x40 : 0);
         world.nested =
             (struct model_nested){.kind = MODEL_EPT, .maxphyaddr = 52, .has_1g = true, .eptp = context.eptp};
-        make_nested();
+        make_ept();
+    } else if (dimension == HW_NPT) {
+        context.ncr3 = NESTED;
+        world.cpu.amd = true;
+        world.nested =
+            (struct model_nested){.kind = MODEL_NPT, .maxphyaddr = NPT_ADDRESS_BITS, .has_1g = true, .nxe = true};
+        make_npt();
+    }
+    if (is_nested()) {
         stale_load(&history, MODEL_NESTED, NESTED, (const void *)(uintptr_t)NESTED, NESTED_BYTES);
     }
     make_mmu();
@@ -388,15 +528,24 @@ static void step(void)
     case 5: do_invpcid(); break;
     case 6:
         if (below(4) == 0) {
-            do_cr4(MODEL_CR4_PGE, false);
+            do_cr4(is_npt() && below(2) ? MODEL_CR4_PKE : MODEL_CR4_PGE, false);
         } else if (below(2)) {
             do_cr4(MODEL_CR4_SMEP, true);
         }
         break;
     case 7: do_switch(); break;
-    case 8: do_invvpid(); break;
+    case 8:
+        if (is_npt()) {
+            do_invlpga();
+        } else {
+            do_invvpid();
+        }
+        break;
     case 9:
-        if (is_ept() && below(2)) {
+        if (is_npt() && below(2)) {
+            static const unsigned commands[] = {1, 3, 7};
+            do_tlb_control(commands[below(3)]);
+        } else if (is_ept() && below(2)) {
             stale_invept(&cpu, 1, context.eptp);
             hw_mmu_invept(mmu);
         }
@@ -404,7 +553,9 @@ static void step(void)
     case 10:
     case 11:
         if (is_ept()) {
-            change_nested();
+            change_ept();
+        } else if (is_npt()) {
+            change_npt();
         }
         break;
     default:
@@ -440,13 +591,13 @@ static void run_rounds(const enum hw_dimension *dimensions, unsigned count, unsi
     seed = number_of("MEMVIRT_SEED", (uint64_t)time(NULL));
     print_message("# MEMVIRT_SEED=%" PRIu64 "\n", seed);
     walk_random_seed(&state, seed);
-    legal = unknown = stale_hits = 0;
+    legal = unknown = stale_hits = exits = 0;
     for (unsigned i = 0; i < rounds; i++) {
         run(dimensions[i % count]);
     }
     print_message(
-        "# %u accesses are as they may be, of which %u at least were stale; %u were too many to decide\n", legal,
-        stale_hits, unknown);
+        "# %u accesses are as they may be, of which %u at least were stale and %u exits; %u were too many to decide\n",
+        legal, stale_hits, exits, unknown);
     assert_true(legal > rounds * STEPS / 3 && stale_hits > rounds && unknown < legal / 100);
 }
 
@@ -455,6 +606,14 @@ static void test_only_what_may_be_stale(void **unused)
     static const enum hw_dimension dimensions[] = {HW_NATIVE, HW_NATIVE, HW_EPT};
     (void)unused;
     run_rounds(dimensions, 3, number_of("MEMVIRT_TEST_LONG", 0) ? 10000 : 150);
+}
+
+/* AMD's rules: ASIDs with two nested roots, TLB_CONTROL, INVLPGA. */
+static void test_nested_tables_of_amd_too(void **unused)
+{
+    static const enum hw_dimension dimensions[] = {HW_NPT};
+    (void)unused;
+    run_rounds(dimensions, 1, number_of("MEMVIRT_TEST_LONG", 0) ? 3333 : 50);
 }
 
 /* A page fault is an exit here, and delivered to nobody, so it drops nothing. */
@@ -469,6 +628,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_what_may_be_stale),
+        cmocka_unit_test(test_nested_tables_of_amd_too),
         cmocka_unit_test(test_shadow_tables_too),
     };
     void *at = mmap(memory, MEMORY_BYTES, PROT_READ | PROT_WRITE,
