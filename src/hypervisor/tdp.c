@@ -60,6 +60,14 @@ void tdp_vcpu_finish(struct hv_vcpu *vcpu)
     vcpu->nested_root = NULL;
 }
 
+static void set_root(struct hv_vcpu *vcpu, pt_word_t *root)
+{
+    vcpu->nested_root = root;
+    if (vcpu->vm->options.mmu != HV_MMU_HYBRID) { /* where it is the second one alone */
+        vcpu->root = root;
+    }
+}
+
 /* The first vCPU that asks for a root makes it. */
 int tdp_load_root(struct hv_vcpu *vcpu)
 {
@@ -68,6 +76,7 @@ int tdp_load_root(struct hv_vcpu *vcpu)
     pt_word_t *root = tdp_root(tdp, vcpu->space);
     if (!root) {
         if (cache->count == 0 && tdp_cache_fill(&tdp->pool, cache, 1) != 0) {
+            set_root(vcpu, tdp->no_root); /* the one before may be freed */
             return -ENOMEM;
         }
         pt_word_t *made = tdp_cache_take(cache, tdp->levels, TDP_PAGE_ROOT | (vcpu->space ? TDP_PAGE_SMM : 0));
@@ -81,10 +90,7 @@ int tdp_load_root(struct hv_vcpu *vcpu)
             tdp_cache_return(cache, made);
         }
     }
-    vcpu->nested_root = root;
-    if (vcpu->vm->options.mmu != HV_MMU_HYBRID) { /* where it is the second one alone */
-        vcpu->root = root;
-    }
+    set_root(vcpu, root);
     return 0;
 }
 

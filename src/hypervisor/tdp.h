@@ -53,6 +53,8 @@ struct tdp {
     /* Hybrid, or NULL: whether the page of that level around a host address may not be written through these
      * tables, since somebody else wants to notice it. Then all changes of entries are made under his lock. */
     bool (*is_guarded)(const struct hv_vm *vm, uint64_t hva, unsigned level);
+    /* What a vCPU walks that got no root for lack of memory: every access is a fault, which tries again. */
+    _Alignas(4096) pt_word_t no_root[PT_ENTRIES];
 };
 
 struct tdp_vcpu {

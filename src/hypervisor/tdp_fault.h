@@ -462,6 +462,13 @@ TDP_INLINE enum hv_answer tdp_handle(const struct pt_format *f, struct hv_vcpu *
     struct tdp *tdp = tdp_of(vcpu->vm);
     struct tdp_fault fault;
     tdp_decode_exit(exit, &fault);
+    if (__builtin_expect(vcpu->nested_root == tdp->no_root, 0)) {
+        if (tdp_load_root(vcpu) != 0) {
+            return tdp_answer(vcpu, TDP_NO_MEMORY);
+        }
+        hv_request_post(&vcpu->requests, HV_REQUEST_RELOAD_ROOT); /* for the hardware */
+        return HV_RETRY;
+    }
     /* Obsolete: there is a request to load the new root. */
     if (!vcpu->nested_root || vcpu->nested_root != tdp_root(tdp, vcpu->space)) {
         return HV_RETRY;

@@ -575,6 +575,42 @@ static void test_no_memory(void **state)
     rig_close(&rig);
 }
 
+/* Everything was zapped, and there is no memory for a new root: an error, not a walk of the root that was freed.
+ */
+static void test_no_memory_for_a_root(void **state)
+{
+    (void)state;
+    struct rig rig = rig_open(rig_defaults(), 1 << 20);
+    struct hv_vcpu *vcpu = rig.vcpu;
+    struct tdp_pool *pool = &tdp_of(rig.vm)->pool;
+    assert_int_equal(set_slot_of(&rig, 0, 0, 0, 16, 0), 0);
+    assert_int_equal(touch(&rig, 1, MV_ACCESS_READ).answer, HV_RETRY);
+    const void *before = vcpu->root;
+    assert_int_equal(set_slot_of(&rig, 0, 0, 0, 0, 0), 0); /* all goes with a slot */
+    tdp_cache_drain(pool, &tdp_vcpu_of(vcpu)->cache);
+    unsigned next = pool->next_in_chunk;
+    pt_word_t *list = pool->free;
+    pool->next_in_chunk = TDP_CHUNK_PAGES, pool->chunks_max = pool->chunk_count, pool->free = NULL;
+    assert_int_equal(set_slot_of(&rig, 0, 0, 0, 16, 0), 0);
+    rendezvous_enter(&vcpu->inside);
+    assert_true(hv_request_take(&vcpu->requests) & HV_REQUEST_RELOAD_ROOT);
+    assert_int_equal(vcpu->vm->mmu->load_root(vcpu), -ENOMEM);
+    assert_true(vcpu->root != NULL && vcpu->root != before);
+    struct seen s = see_by(rig.vm, vcpu->root, 1);
+    assert_false(s.is_present);
+    struct pt_exit exit = exit_of(rig.vm, 1, MV_ACCESS_READ, &s);
+    assert_int_equal(hv_handle_exit(vcpu, &exit), HV_ERROR);
+    assert_int_equal(vcpu->error, -ENOMEM);
+    rendezvous_leave(&vcpu->inside);
+    pool->next_in_chunk = next, pool->free = list;
+    rendezvous_enter(&vcpu->inside);
+    assert_int_equal(hv_handle_exit(vcpu, &exit), HV_RETRY);
+    rendezvous_leave(&vcpu->inside);
+    assert_int_equal(touch(&rig, 1, MV_ACCESS_READ).answer, HV_RETRY);
+    check_tables(&rig);
+    rig_close(&rig);
+}
+
 /* The host's page is made present first; where it has none the fault is an error, and maps nothing. */
 static void test_populate(void **state)
 {
@@ -641,6 +677,7 @@ int main(void)
         cmocka_unit_test(test_nx_split_stays),
         cmocka_unit_test(test_address_spaces),
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_memory_for_a_root),
         cmocka_unit_test(test_populate),
         cmocka_unit_test(test_pre_fault),
     };
