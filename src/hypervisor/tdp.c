@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/line.h"
 #include "base/os_populate.h"
 
 int tdp_vm_init(struct hv_vm *vm, const struct pt_format *format)
@@ -41,7 +42,7 @@ void tdp_vm_finish(struct hv_vm *vm)
 
 int tdp_vcpu_init(struct hv_vcpu *vcpu)
 {
-    struct tdp_vcpu *v = calloc(1, sizeof(*v));
+    struct tdp_vcpu *v = line_alloc(sizeof(*v));
     if (!v) {
         return -ENOMEM;
     }

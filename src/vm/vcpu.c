@@ -7,12 +7,13 @@
 
 #include "base/addr.h"
 #include "base/error.h"
+#include "base/line.h"
 #include "vm/exits.h"
 #include "vm/gate.h"
 
 int vcpu_create(struct mv_vm *vm, unsigned index, struct mv_vcpu **ret, struct mv_error *err)
 {
-    struct mv_vcpu *vcpu = calloc(1, sizeof *vcpu);
+    struct mv_vcpu *vcpu = line_alloc(sizeof *vcpu);
     if (!vcpu) {
         return error_set(err, -ENOMEM, "no-memory", "vcpu", "vCPU %u: out of memory", index);
     }

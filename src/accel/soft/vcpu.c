@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "accel/soft/internal.h"
+#include "base/line.h"
 #include "base/error.h"
 
 #define EFER_LME (UINT64_C(1) << 8)
@@ -195,7 +196,7 @@ static void join(struct accel_vcpu *vcpu)
 
 int soft_vcpu_create(struct accel_vm *vm, unsigned index, struct accel_vcpu **ret, struct mv_error *err)
 {
-    struct accel_vcpu *vcpu = calloc(1, sizeof *vcpu);
+    struct accel_vcpu *vcpu = line_alloc(sizeof *vcpu);
     if (!vcpu) {
         return error_set(err, -ENOMEM, "no-memory", "soft", "vCPU %u: out of memory", index);
     }
