@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "accel/soft/internal.h"
-#include "base/line.h"
 #include "base/error.h"
+#include "base/line.h"
 
 #define EFER_LME (UINT64_C(1) << 8)
 #define CR0_PE (UINT64_C(1) << 0)
