@@ -94,8 +94,7 @@ GUEST_INLINE void load_cr3(const void *root)
 static volatile uint64_t user_frames __attribute__((section(".user.data")));
 static volatile uint64_t user_tables __attribute__((section(".user.data")));
 
-/* Jump tables are in pages that ring 3 may not read. */
-USER_CODE __attribute__((optimize("no-jump-tables"))) static void user_stay(void)
+USER_CODE static void user_stay(void)
 {
     uint32_t random = user_seed;
 
