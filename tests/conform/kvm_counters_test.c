@@ -370,10 +370,12 @@ static void compare(const struct comparison *c)
     }
 }
 
+#define WITH_CASES " with cases"
+
 static void compare_guest(struct comparison *c, const char *image)
 {
     if (why_not[0]) {
-        printf("# SKIP counts_as_kvm(%s): %s\n", image, why_not);
+        printf("# SKIP counts_as_kvm(%s%s): %s\n", image, c->has_modes ? WITH_CASES : "", why_not);
         skip();
     }
     c->image = image;
@@ -456,7 +458,7 @@ int main(int argc, char **argv)
         GUEST(counts_as_kvm, "mmiojump.elf"),
         GUEST(counts_as_kvm, "smp.elf"),
         GUEST(counts_as_kvm, ENDLESS),
-        ON(probe_counts_as_kvm, PROBE, PROBE " with cases"),
+        ON(probe_counts_as_kvm, PROBE, PROBE WITH_CASES),
     };
     if (argc == 3) {
         const struct CMUnitTest one[] = {
