@@ -370,7 +370,7 @@ static void compare(const struct comparison *c)
     }
 }
 
-#define WITH_CASES " with cases"
+#define WITH_CASES "+cases"
 
 static void compare_guest(struct comparison *c, const char *image)
 {
