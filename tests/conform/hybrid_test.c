@@ -4,82 +4,13 @@
  * and what must hold where its two parts meet. That it is as native is shown by the tests of shadow and of soft,
  * which have it in their lists.
  */
-#include "tests/conform/soft_guest.h"
+#include "tests/conform/soft_checks.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
-#include <cmocka.h>
-
-#define GVA UINT64_C(0x7f0000400000)
-#define RIGHTS (PTE_P | PTE_W | PTE_U)
 #define USED (RIGHTS | PTE_A | PTE_D)
-#define CR0_WP (UINT64_C(1) << 16)
 #define CR0 UINT64_C(0x80010001) /* PG, WP, PE */
-
-static struct soft_guest guest, *const g = &guest;
-
-static void make(const char *accel)
-{
-    soft_guest_make(g, accel);
-}
-
-static int end(void **state)
-{
-    (void)state;
-    soft_guest_end(g);
-    return 0;
-}
-
-static uint64_t counter(const char *name)
-{
-    struct mv_counter counters[64];
-    size_t count = mv_vm_counters(g->vm, MV_COUNTERS_KERNEL, counters, 64);
-    for (size_t i = 0; i < count && i < 64; i++) {
-        if (strcmp(counters[i].name, name) == 0) {
-            return counters[i].value;
-        }
-    }
-    fail_msg("there is no counter %s", name);
-    return 0;
-}
-
-static struct mv_soft_counts counts(void)
-{
-    struct mv_soft_counts ret;
-    assert_int_equal(mv_soft_counts(g->vcpu, &ret), 0);
-    return ret;
-}
-
-static enum mv_soft_end touch(uint64_t gva, enum mv_access kind, uint64_t *ret_gpa)
-{
-    struct mv_soft_outcome outcome;
-    struct mv_soft_place place = {0};
-    enum mv_soft_end ret = mv_soft_touch(g->vcpu, mv_gva(gva), kind, &place, &outcome);
-    *ret_gpa = place.gpa.raw;
-    return ret;
-}
-
-static void assert_maps(uint64_t gva, enum mv_access kind, uint64_t gpa)
-{
-    uint64_t got;
-    assert_int_equal(touch(gva, kind, &got), MV_SOFT_DONE);
-    assert_int_equal(got, gpa);
-}
-
-static void assert_faults(uint64_t gva, enum mv_access kind)
-{
-    uint64_t got;
-    assert_int_equal(touch(gva, kind, &got), MV_SOFT_FAULT);
-}
-
-static uint64_t table_of(uint64_t gva, unsigned level)
-{
-    return soft_guest_entry_gpa(g, gva, level) & ~UINT64_C(0xfff);
-}
 
 /* No TLB has it: the next access walks. */
 static void walk_again(uint64_t gva)

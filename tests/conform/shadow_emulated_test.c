@@ -1,39 +1,9 @@
 // SPDX-License-Identifier: MIT
 /* The shadow MMU where the hypervisor makes the supervisor's accesses itself, and where it does not cache MMIO. */
-#include "tests/conform/soft_guest.h"
+#include "tests/conform/soft_checks.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#define GVA UINT64_C(0x7f0000400000)
 #define WINDOW UINT64_C(0x100000000000) /* of no table in common */
-#define RIGHTS (PTE_P | PTE_W | PTE_U)
 #define EMULATED "soft,mmu=shadow,emulate-supervisor=on"
-
-static struct soft_guest guest, *const g = &guest;
-
-static int end(void **state)
-{
-    (void)state;
-    soft_guest_end(g);
-    return 0;
-}
-
-static uint64_t counter(const char *name)
-{
-    struct mv_counter counters[64];
-    size_t count = mv_vm_counters(g->vm, MV_COUNTERS_KERNEL, counters, 64);
-    for (size_t i = 0; i < count && i < 64; i++) {
-        if (strcmp(counters[i].name, name) == 0) {
-            return counters[i].value;
-        }
-    }
-    fail_msg("there is no counter %s", name);
-    return 0;
-}
 
 static void ring(unsigned cpl)
 {

@@ -3,20 +3,10 @@
  * Where the shadow MMU could do otherwise, and does as KVM; and where KVM is wrong, and it does not. Each was
  * found by following a real guest (kvm_counters_test.c), and is here for hosts where that cannot be done.
  */
-#include "tests/conform/soft_guest.h"
+#include "tests/conform/soft_checks.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#define GVA UINT64_C(0x7f0000400000)
-#define RIGHTS (PTE_P | PTE_W | PTE_U)
 #define MIB2 UINT64_C(0x200000)
 #define SMALL_TLB "soft,mmu=shadow,host-page=4K,tlb=L1=1x1" /* what it keeps hides nothing */
-
-static struct soft_guest guest, *const g = &guest;
 
 static int start(void **state)
 {
@@ -25,31 +15,9 @@ static int start(void **state)
     return 0;
 }
 
-static int end(void **state)
-{
-    (void)state;
-    soft_guest_end(g);
-    return 0;
-}
-
-static uint64_t counter(const char *name)
-{
-    struct mv_counter counters[64];
-    size_t count = mv_vm_counters(g->vm, MV_COUNTERS_KERNEL, counters, 64);
-    for (size_t i = 0; i < count && i < 64; i++) {
-        if (strcmp(counters[i].name, name) == 0) {
-            return counters[i].value;
-        }
-    }
-    fail_msg("there is no counter %s", name);
-    return 0;
-}
-
 static uint64_t table_writes(void)
 {
-    struct mv_soft_counts counts;
-    assert_int_equal(mv_soft_counts(g->vcpu, &counts), 0);
-    return counts.exits_table_write;
+    return counts().exits_table_write;
 }
 
 static uint64_t gpa_of(uint64_t gva, enum mv_access kind)
@@ -58,11 +26,6 @@ static uint64_t gpa_of(uint64_t gva, enum mv_access kind)
     struct mv_soft_place place = {0};
     assert_int_equal(mv_soft_touch(g->vcpu, mv_gva(gva), kind, &place, &outcome), MV_SOFT_DONE);
     return place.gpa.raw;
-}
-
-static uint64_t table_of(uint64_t gva, unsigned level)
-{
-    return soft_guest_entry_gpa(g, gva, level) & ~UINT64_C(0xfff);
 }
 
 /* Its entries are read again, and it may still be written to. */
@@ -172,12 +135,6 @@ static void what_synchronising_has_changed_is_young(void **state)
     mv_soft_invlpg(g->vcpu, mv_gva(GVA + 2 * 4096));
     assert_int_equal(is_young(GUEST_DATA + 4096), 1);
     assert_int_equal(is_young(GUEST_DATA + 2 * 4096), 0);
-}
-
-static void store(uint64_t gpa, uint64_t value)
-{
-    struct mv_soft_outcome outcome;
-    assert_int_equal(mv_soft_write_physical(g->vcpu, mv_gpa(gpa), value, &outcome), MV_SOFT_DONE);
 }
 
 /* To be loaded, when it was not, is a use: the third write after is one too many. A load of the root that is

@@ -3,68 +3,33 @@
  * How many shadow tables there may be, and which go: KVM_SET_NR_MMU_PAGES and KVM's shrinker, by public calls.
  * Under load, with threads: shadow_threads_test.c.
  */
-#include "tests/conform/soft_guest.h"
+#include "tests/conform/soft_checks.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <string.h>
 
-#include <cmocka.h>
-
-#define GVA UINT64_C(0x7f0000000000)
+#define FIRST_GVA UINT64_C(0x7f0000000000)
 #define TABLES 40u
 #define UPPER 3u /* of four levels, all but the lowest: a table each */
 #define ROOTS 2u /* of all, what the vCPU keeps: of these the first, and the root of when paging was off */
 #define OTHER (UPPER + ROOTS - 1)
-#define RIGHTS (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D)
-
-static struct soft_guest guest, *g;
-
-static uint64_t counter(const char *name)
-{
-    struct mv_counter counters[64];
-    size_t count = mv_vm_counters(g->vm, MV_COUNTERS_KERNEL, counters, 64);
-    for (size_t i = 0; i < count && i < 64; i++) {
-        if (strcmp(counters[i].name, name) == 0) {
-            return counters[i].value;
-        }
-    }
-    fail_msg("there is no counter %s", name);
-    return 0;
-}
-
-static struct mv_soft_counts counts(void)
-{
-    struct mv_soft_counts ret;
-    assert_int_equal(mv_soft_counts(g->vcpu, &ret), 0);
-    return ret;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    soft_guest_end(g);
-    return 0;
-}
+#define USED (RIGHTS | PTE_A | PTE_D)
 
 static uint64_t gva_of(unsigned table)
 {
-    return GVA + ((uint64_t)table << 21);
+    return FIRST_GVA + ((uint64_t)table << 21);
 }
 
 /* A page in each of many lowest tables, which are made in order. */
-static void make(const char *accel)
+static void make_tables(const char *accel)
 {
-    g = &guest;
-    soft_guest_make(g, accel);
+    make(accel);
     for (unsigned i = 0; i < TABLES; i++) {
-        soft_guest_map(g, gva_of(i), GUEST_DATA + i * 4096, RIGHTS, 1);
+        soft_guest_map(g, gva_of(i), GUEST_DATA + i * 4096, USED, 1);
     }
 }
 
 /* @return whether it took a fault of ours */
-static bool touch(unsigned table)
+static bool use(unsigned table)
 {
     struct mv_soft_place place;
     struct mv_soft_outcome outcome;
@@ -78,7 +43,7 @@ static bool touch(unsigned table)
 static void touch_all(void)
 {
     for (unsigned i = 0; i < TABLES; i++) {
-        (void)touch(i);
+        (void)use(i);
     }
 }
 
@@ -93,7 +58,7 @@ static uint64_t shrink(uint64_t pages)
 static void the_oldest_goes_first(void **state)
 {
     (void)state;
-    make("soft,mmu=shadow,host-page=4K");
+    make_tables("soft,mmu=shadow,host-page=4K");
     touch_all();
     assert_int_equal(counter("tables"), TABLES + OTHER);
     assert_int_equal(shrink(4), 4);
@@ -101,11 +66,11 @@ static void the_oldest_goes_first(void **state)
     /* The way down is as old as anything: PDPT, PD, and the first two of the lowest. The others were kept. */
     uint64_t made = counter("mmu_cache_miss");
     for (unsigned i = 2; i < TABLES; i++) {
-        (void)touch(i);
+        (void)use(i);
     }
     assert_int_equal(counter("mmu_cache_miss"), made + 2);
-    (void)touch(0);
-    (void)touch(1);
+    (void)use(0);
+    (void)use(1);
     assert_int_equal(counter("mmu_cache_miss"), made + 4);
 }
 
@@ -113,22 +78,22 @@ static void the_oldest_goes_first(void **state)
 static void who_was_used_stays(void **state)
 {
     (void)state;
-    make("soft,mmu=shadow,host-page=4K");
+    make_tables("soft,mmu=shadow,host-page=4K");
     touch_all();
     assert_int_equal(shrink(1), 1);
     touch_all();
     assert_int_equal(shrink(1), 1);
     for (unsigned i = 0; i < TABLES; i += 2) {
-        (void)touch(i);
+        (void)use(i);
     }
     uint64_t tables = counter("tables");
     assert_int_equal(shrink(TABLES / 2), TABLES / 2);
     assert_int_equal(counter("tables"), tables - TABLES / 2);
     for (unsigned i = 0; i < TABLES; i += 2) {
-        assert_false(touch(i));
+        assert_false(use(i));
     }
     for (unsigned i = 1; i < TABLES; i += 2) {
-        assert_true(touch(i));
+        assert_true(use(i));
     }
 }
 
@@ -136,15 +101,15 @@ static void who_was_used_stays(void **state)
 static void a_limit_spares_what_is_used(void **state)
 {
     (void)state;
-    make("soft,mmu=shadow,host-page=4K,shadow-pages=64,tlb=L1=4x4");
+    make_tables("soft,mmu=shadow,host-page=4K,shadow-pages=64,tlb=L1=4x4");
     for (unsigned i = TABLES; i < 500; i++) {
-        soft_guest_map(g, gva_of(i), GUEST_DATA + i * 4096, RIGHTS, 1);
+        soft_guest_map(g, gva_of(i), GUEST_DATA + i * 4096, USED, 1);
     }
     unsigned faults = 0;
     for (unsigned i = 8; i < 500; i++) {
-        (void)touch(i);
+        (void)use(i);
         for (unsigned hot = 0; hot < 8; hot++) {
-            faults += touch(hot);
+            faults += use(hot);
         }
         assert_true(counter("tables") <= 64);
     }
@@ -157,7 +122,7 @@ static void a_limit_spares_what_is_used(void **state)
 static void a_root_that_was_used_stays(void **state)
 {
     (void)state;
-    make("soft,mmu=shadow,host-page=4K");
+    make_tables("soft,mmu=shadow,host-page=4K");
     uint64_t roots[6]; /* a vCPU keeps 4 */
     for (unsigned i = 0; i < 6; i++) {
         roots[i] = i == 0 ? g->root_table : g->next_table + i * 4096;
@@ -178,7 +143,7 @@ static void a_root_that_was_used_stays(void **state)
 static void memory_goes_back(void **state)
 {
     (void)state;
-    make("soft,mmu=shadow,host-page=4K");
+    make_tables("soft,mmu=shadow,host-page=4K");
     touch_all();
     struct mv_soft_counts before = counts();
     assert_int_equal(shrink(0), 0);
@@ -201,15 +166,15 @@ static void a_limit_as_kvm_has_it(void **state)
 {
     (void)state;
     uint64_t limit = 0;
-    make("soft,mmu=shadow,host-page=4K");
+    make_tables("soft,mmu=shadow,host-page=4K");
     assert_int_equal(mv_soft_shadow_pages(g->vcpu, &limit), 0);
     assert_int_equal(limit, (GUEST_RAM_BYTES + 65536) / 4096 / 50);
     assert_int_equal(mv_soft_set_shadow_pages(g->vcpu, 63), -EINVAL);
     for (unsigned i = TABLES; i < 100; i++) {
-        soft_guest_map(g, gva_of(i), GUEST_DATA + i * 4096, RIGHTS, 1);
+        soft_guest_map(g, gva_of(i), GUEST_DATA + i * 4096, USED, 1);
     }
     for (unsigned i = 0; i < 100; i++) {
-        (void)touch(i);
+        (void)use(i);
     }
     assert_int_equal(counter("tables"), 100 + OTHER);
     assert_int_equal(mv_soft_set_shadow_pages(g->vcpu, 64), 0);
@@ -219,7 +184,7 @@ static void a_limit_as_kvm_has_it(void **state)
     assert_int_equal(limit, 64);
     assert_int_equal(mv_soft_set_shadow_pages(g->vcpu, 200), 0);
     for (unsigned i = 0; i < 100; i++) {
-        (void)touch(i);
+        (void)use(i);
     }
     assert_int_equal(counter("tables"), 100 + OTHER);
 }
@@ -228,7 +193,7 @@ static void a_small_memory_has_64(void **state)
 {
     (void)state;
     uint64_t limit = 0;
-    make("soft,mmu=shadow");
+    make_tables("soft,mmu=shadow");
     assert_int_equal(mv_region_remove(g->ram, NULL), 0);
     assert_int_equal(mv_soft_shadow_pages(g->vcpu, &limit), 0);
     assert_int_equal(limit, 64);
@@ -239,7 +204,7 @@ static void under_other_schemes(void **state)
 {
     (void)state;
     uint64_t limit = 0;
-    make("soft,mmu=ept");
+    make_tables("soft,mmu=ept");
     touch_all();
     uint64_t tables = counter("tables");
     assert_int_equal(mv_soft_set_shadow_pages(g->vcpu, 63), -EINVAL);

@@ -3,7 +3,7 @@
  * The shadow MMU by <memvirt/soft.h>: tables that are unsync, of other modes and sizes, that are recycled,
  * discarded or seen twice; past bugs of KVM's as scenarios.
  */
-#include "tests/conform/shadow_checks.h"
+#include "tests/conform/soft_checks.h"
 
 /* --- Unsync -------------------------------------------------------------------------------------------------- */
 

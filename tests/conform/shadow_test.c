@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: MIT
 /* The shadow MMU by <memvirt/soft.h>: what it costs, to the unit; writes to tables; rights. */
-#include "tests/conform/shadow_checks.h"
+#include "tests/conform/soft_checks.h"
+
+/* Index `index` at all four levels. */
+static uint64_t gva_of(unsigned index)
+{
+    uint64_t all = index | (uint64_t)index << 9 | (uint64_t)index << 18 | (uint64_t)index << 27;
+    return all << 12;
+}
 
 /* --- What it costs --------------------------------------------------------------------------------------- */
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* For the tests of the shadow MMU by <memvirt/soft.h>: one guest, and short ways to touch, store and look. */
-#ifndef CONFORM_SHADOW_CHECKS_H
-#define CONFORM_SHADOW_CHECKS_H
+/* For the tests of the shadow and hybrid MMUs by <memvirt/soft.h>: one guest, and short ways to touch, store,
+ * look. */
+#ifndef CONFORM_SOFT_CHECKS_H
+#define CONFORM_SOFT_CHECKS_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -62,17 +63,22 @@ static inline enum mv_soft_end touch_by(struct mv_vcpu *vcpu, uint64_t gva, enum
     return ret;
 }
 
+static inline enum mv_soft_end touch(uint64_t gva, enum mv_access kind, uint64_t *ret_gpa)
+{
+    return touch_by(g->vcpu, gva, kind, ret_gpa);
+}
+
 static inline void assert_maps(uint64_t gva, enum mv_access kind, uint64_t gpa)
 {
     uint64_t got;
-    assert_int_equal(touch_by(g->vcpu, gva, kind, &got), MV_SOFT_DONE);
+    assert_int_equal(touch(gva, kind, &got), MV_SOFT_DONE);
     assert_int_equal(got, gpa);
 }
 
 static inline void assert_faults(uint64_t gva, enum mv_access kind)
 {
     uint64_t got;
-    assert_int_equal(touch_by(g->vcpu, gva, kind, &got), MV_SOFT_FAULT);
+    assert_int_equal(touch(gva, kind, &got), MV_SOFT_FAULT);
 }
 
 /* As the guest's kernel does. */
@@ -92,13 +98,6 @@ static inline uint64_t load(uint64_t gpa)
 static inline uint64_t table_of(uint64_t gva, unsigned level)
 {
     return soft_guest_entry_gpa(g, gva, level) & ~UINT64_C(0xfff);
-}
-
-/* Index `index` at all four levels. */
-static inline uint64_t gva_of(unsigned index)
-{
-    uint64_t all = index | (uint64_t)index << 9 | (uint64_t)index << 18 | (uint64_t)index << 27;
-    return all << 12;
 }
 
 #endif
