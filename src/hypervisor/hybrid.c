@@ -96,8 +96,8 @@ static void vcpu_finish(struct hv_vcpu *vcpu)
 
 static int load_root(struct hv_vcpu *vcpu)
 {
-    int rc = lower->load_root(vcpu);
-    return rc < 0 ? rc : upper->load_root(vcpu);
+    int rc = lower->load_root(vcpu), upper_rc = upper->load_root(vcpu); /* both: what they had may be freed */
+    return rc < 0 ? rc : upper_rc;
 }
 
 void hybrid_set_policy(struct hv_vm *vm, const struct mv_hybrid_policy *policy)

@@ -391,6 +391,15 @@ static void keep_line(void *opaque, const char *line)
     page->used += (size_t)snprintf(page->text + page->used, sizeof page->text - page->used, "%s\n", line);
 }
 
+static void assert_has(const struct page *page, const char *const *parts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!strstr(page->text, parts[i])) {
+            fail_msg("'%s' is not in\n%s", parts[i], page->text);
+        }
+    }
+}
+
 static void a_chain_is_printed(void **state)
 {
     static struct page page;
@@ -412,11 +421,7 @@ static void a_chain_is_printed(void **state)
         "  write-protected: a supervisor's write to a read-only page: PTE[2] has R/W=0, CR0.WP=1\n"
         "  the guest takes #PF, error code 0x3, CR2 0x2010\n",
     };
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        if (!strstr(page.text, parts[i])) {
-            fail_msg("'%s' is not in\n%s", parts[i], page.text);
-        }
-    }
+    assert_has(&page, parts, sizeof parts / sizeof parts[0]);
     rig_close(&rig);
 }
 
@@ -448,11 +453,7 @@ static void a_shadow_is_printed(void **state)
         "    #PF of the shadow tables, error code 0x3: the entries do not allow it; the hypervisor makes the write, "
         "and takes along what it changes\n  verdict: ",
     };
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        if (!strstr(page.text, parts[i])) {
-            fail_msg("'%s' is not in\n%s", parts[i], page.text);
-        }
-    }
+    assert_has(&page, parts, sizeof parts / sizeof parts[0]);
     rig_close(&rig);
 }
 
