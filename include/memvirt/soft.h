@@ -42,6 +42,8 @@
  * - policy-writes=N, policy-interval=N: of policy=agile; a table of level 1 is nested when it was written so
  * often in one interval, one of the next level eight times as often; and shadowed again when it was not changed
  * for one. An interval is N walks of a vCPU
+ * - rmap-max=1 and more (default 1000): how many mappings of one page are kept; one that has more than one beyond
+ * loses them all, and they come again as they are used: KVM's RMAP_RECYCLE_THRESHOLD
  * - address-bits=36 to 52 (default 48): MAXPHYADDR of the guest
  * - 1g-pages=on (default), off: the processor has pages of 1 GiB, for guests and for the hypervisor
  * - vendor=intel (default), amd: whose processor it is; AMD's reserve bit 8 of a PML4E

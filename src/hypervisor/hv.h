@@ -53,6 +53,8 @@ struct hv_options {
     bool no_mmio_caching;      /* no entry says that there is no slot: each access there is a fault to look up */
     bool emulate_supervisor;   /* shadow: so is each access that ring 3 does not make; none is by our tables */
     uint32_t shadow_pages_max; /* as if by hv_set_mmu_pages; 0: by the slots */
+    uint32_t
+        rmap_max; /* shadow: mappings of one page that are kept, and one more: beyond, all of them go; 0: as KVM */
     struct policy_options policy; /* hybrid */
     bool zap_slot_only; /* a slot that goes takes its own translations along, and not all of the VM's, as KVM does
                            unless KVM_X86_QUIRK_SLOT_ZAP_ALL is disabled */

@@ -23,7 +23,7 @@
 #define SHADOW_BUCKETS 16384u
 #define SHADOW_PREVIOUS_ROOTS 3u
 #define SHADOW_UNLINKED_MAX 256u    /* then they are freed before the next fault is repaired */
-#define SHADOW_RMAP_MAX 1000u       /* mappings of one page, and one more: beyond, all of them go */
+#define SHADOW_RMAP_MAX 1000u       /* hv_options.rmap_max as KVM has it */
 #define SHADOW_FLOODING_WRITES 3u   /* without a fault in between: it is no table any more, or will not be soon */
 #define SHADOW_PREFETCH 8u          /* neighbours that a fault maps, itself included */
 #define SHADOW_AVAILABLE_MIN 5u     /* fewer pages below the limit: some go, */
@@ -302,7 +302,7 @@ struct shadow_leaf {
 
 uint64_t shadow_make_leaf(const struct hv_vm *vm, const struct shadow_leaf *leaf);
 /* More mappings than this are not kept, nor the one that was too many, as with KVM: who needs one faults again. */
-bool shadow_is_full(const struct rmap_page *page);
+bool shadow_is_full(const struct hv_vm *vm, const struct rmap_page *page);
 void shadow_recycle(struct hv_vm *vm, const struct rmap_page *page);
 /* The entry becomes that. False: out of memory. */
 bool shadow_set_leaf(struct hv_vm *vm, pt_word_t *entry, unsigned level, uint64_t to);

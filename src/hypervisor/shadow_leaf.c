@@ -22,10 +22,11 @@ uint64_t shadow_make_leaf(const struct hv_vm *vm, const struct shadow_leaf *leaf
     return e | SPTE_AD_WRITE_PROTECT;
 }
 
-bool shadow_is_full(const struct rmap_page *page)
+bool shadow_is_full(const struct hv_vm *vm, const struct rmap_page *page)
 {
     struct rmap_list list = rmap_entries(page);
-    return rmap_has_more(&list, SHADOW_RMAP_MAX);
+    uint32_t max = vm->options.rmap_max;
+    return rmap_has_more(&list, max ? max : SHADOW_RMAP_MAX);
 }
 
 void shadow_recycle(struct hv_vm *vm, const struct rmap_page *page)
@@ -38,7 +39,7 @@ static bool add_leaf(struct hv_vm *vm, pt_word_t *entry, unsigned level, uint64_
 {
     struct shadow *s = shadow_of(vm);
     struct rmap_page page = {rmap_get(&s->rmap, pt_address(to)), pt_address(to), level};
-    bool is_full = page.chunk && shadow_is_full(&page);
+    bool is_full = page.chunk && shadow_is_full(vm, &page);
     if (!page.chunk || !rmap_add_to(&s->rmap, &page, entry)) {
         return false;
     }

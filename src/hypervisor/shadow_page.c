@@ -79,7 +79,7 @@ bool shadow_link_switch(struct hv_vm *vm, pt_word_t *entry, uint64_t frame, unsi
     if (!page.chunk) {
         return false;
     }
-    if (shadow_is_full(&page)) {
+    if (shadow_is_full(vm, &page)) {
         shadow_recycle(vm, &page);
     }
     if (!rmap_add_to(map, &page, entry)) {

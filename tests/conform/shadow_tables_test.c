@@ -5,6 +5,8 @@
  */
 #include "tests/conform/soft_checks.h"
 
+#include <stdio.h>
+
 /* --- Unsync -------------------------------------------------------------------------------------------------- */
 
 /* The guest changes a lowest table: the old translation may be seen until it flushes, and no longer. */
@@ -257,6 +259,28 @@ static void there_is_a_limit(void **state)
 }
 
 /* More mappings of one page than are kept. */
+/* One more than the limit may be there; with the next all go, and it comes again. */
+static void mappings_are_recycled_where_one_says(void **state)
+{
+    (void)state;
+    for (unsigned max = 1; max < 40; max += 19) {
+        char accel[64];
+        snprintf(accel, sizeof accel, "soft,mmu=shadow,rmap-max=%u", max);
+        if (max > 1) {
+            soft_guest_end(g);
+        }
+        make(accel);
+        for (uint64_t i = 0; i < max + 2; i++) {
+            assert_int_equal(counter("rmap_recycled"), 0);
+            uint64_t gva = GVA + i * 8 * 4096; /* no neighbours */
+            soft_guest_map(g, gva, GUEST_DATA, RIGHTS, 1);
+            assert_maps(gva, MV_ACCESS_WRITE, GUEST_DATA);
+        }
+        assert_int_equal(counter("rmap_recycled"), 1);
+        assert_int_equal(counter("pages_4k"), 1);
+    }
+}
+
 static void mappings_of_a_page_are_recycled(void **state)
 {
     (void)state;
@@ -461,6 +485,7 @@ int main(void)
         TEST(invlpg_takes_both_halves_of_4_mib),
         TEST(there_is_a_limit),
         TEST(mappings_of_a_page_are_recycled),
+        TEST(mappings_are_recycled_where_one_says),
         TEST(mmio_is_remembered),
         TEST(mmio_ends_with_its_generation),
         TEST(a_flush_is_for_all_roots),

@@ -238,6 +238,11 @@ static bool set_shadow_pages(struct soft_options *o, struct word w)
     return true;
 }
 
+static bool set_rmap_max(struct soft_options *o, struct word w)
+{
+    return read_number(&w, 1u << 30, &o->hv.rmap_max) && w.length == 0 && o->hv.rmap_max > 0;
+}
+
 static bool set_address_bits(struct soft_options *o, struct word w)
 {
     uint32_t bits;
@@ -284,6 +289,7 @@ static const struct property {
     {"mmio-caching", set_mmio_caching, "on or off"},
     {"emulate-supervisor", set_emulate_supervisor, "on or off"},
     {"shadow-pages", set_shadow_pages, "a number from 64 on"},
+    {"rmap-max", set_rmap_max, "a number from 1 on"},
     {"policy", set_policy, "agile, shadow, nested, or nest-1 to nest-4"},
     {"policy-writes", set_policy_writes, "a number from 1 on"},
     {"policy-interval", set_policy_interval, "a number from 1 on"},
