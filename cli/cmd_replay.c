@@ -179,6 +179,20 @@ static int parse_option(struct request *request, int c, char **argv)
     }
 }
 
+static bool is_hybrid(const char *mmu)
+{
+    return strcmp(mmu, "hybrid") == 0;
+}
+
+static bool has_hybrid(const struct request *request)
+{
+    bool any = false;
+    for (size_t i = 0; i < request->count; i++) {
+        any = any || is_hybrid(request->mmus[i]);
+    }
+    return any;
+}
+
 static int parse(int argc, char **argv, struct request *ret)
 {
     int c;
@@ -189,6 +203,9 @@ static int parse(int argc, char **argv, struct request *ret)
         if (status != CLI_OK || ret->help) {
             return status;
         }
+    }
+    if (ret->hybrid[0] && !has_hybrid(ret)) {
+        return usage_error("replay", "--policy is of --mmu hybrid");
     }
     if (optind == argc) {
         return usage_error("replay", "no trace given");
@@ -237,7 +254,7 @@ static int prepare(struct job *job, struct mv_error *err)
     int rc = mv_costs_load(request->costs, &job->costs, err);
     for (size_t i = 0; i < request->count && rc == 0; i++) {
         struct mv_replay_options scheme = request->options;
-        bool has_policy = request->hybrid[0] && strcmp(request->mmus[i], "hybrid") == 0;
+        bool has_policy = request->hybrid[0] && is_hybrid(request->mmus[i]);
         scheme.mmu = has_policy ? request->hybrid : request->mmus[i];
         rc = mv_replay_create(&scheme, &job->replays[i], err);
     }

@@ -97,6 +97,7 @@ def hybrid_by_policies():
         equal(shadow['walk']['histogram'], {'4': 12288})
         equal((hybrid['exits']['invlpg'], hybrid['exits']['timer']), (0, 0))
     memvirt('replay', '--policy', 'nest-5', 'cyclic').expect(USAGE, '--policy nest-5')
+    memvirt('replay', '--mmu', 'ept', '--policy', 'nested', 'cyclic').expect(USAGE, '--policy is of --mmu hybrid')
 
 
 @test

@@ -18,6 +18,7 @@ struct soft_options {
     bool has_said_walk_caches; /* else they follow tlb */
     bool has_said_access_dirty, has_said_unsync;
     bool watch_host;
+    uint64_t said; /* bits of properties */
 };
 
 /* NULL or "mmu=npt,host-page=2M". 0, or -EINVAL with the reason "bad-property". */

@@ -57,16 +57,19 @@ static bool read_number(struct word *w, uint32_t max, uint32_t *ret)
 
 /* --- Values ---------------------------------------------------------------------------------------- */
 
+static const char *const mmu_names[] = {
+    [HV_MMU_NATIVE] = "native", [HV_MMU_EPT] = "ept",       [HV_MMU_NPT] = "npt",
+    [HV_MMU_SHADOW] = "shadow", [HV_MMU_HYBRID] = "hybrid", [HV_MMU_HYBRID + 1] = NULL,
+};
+
 static bool set_mmu(struct soft_options *o, struct word w)
 {
-    static const char *const words[] = {"native", "ept", "npt", "shadow", "hybrid", NULL};
-    static const enum hv_mmu_kind kinds[] = {HV_MMU_NATIVE, HV_MMU_EPT, HV_MMU_NPT, HV_MMU_SHADOW, HV_MMU_HYBRID};
     static const enum hw_dimension dimensions[] = {HW_NATIVE, HW_EPT, HW_NPT, HW_SHADOW, HW_HYBRID};
-    int i = word_among(w, words);
+    int i = word_among(w, mmu_names);
     if (i < 0) {
         return false;
     }
-    o->hv.mmu = kinds[i];
+    o->hv.mmu = (enum hv_mmu_kind)i;
     o->hw.dimension = dimensions[i];
     return true;
 }
@@ -267,35 +270,41 @@ static bool set_vendor(struct soft_options *o, struct word w)
     return true;
 }
 
+#define BIT(mmu) (1u << (mmu))
+#define EVERY (~0u)
+#define NESTED (BIT(HV_MMU_EPT) | BIT(HV_MMU_NPT) | BIT(HV_MMU_HYBRID))
+#define SHADOWED (BIT(HV_MMU_SHADOW) | BIT(HV_MMU_HYBRID))
+
 static const struct property {
     const char *name;
     bool (*set)(struct soft_options *o, struct word value);
+    unsigned schemes; /* to others it means nothing, and to say it is an error */
     const char *values;
 } properties[] = {
-    {"mmu", set_mmu, "native, ept, npt, shadow or hybrid"},
-    {"host-page", set_host_page, "4K, 2M or 1G"},
-    {"levels", set_levels, "4 or 5"},
-    {"tlb", set_tlb, "off, or arrays as in L1=64x4:L2=1536x12, whose number of sets is a power of two"},
-    {"walk-caches", set_walk_caches, "on or off"},
-    {"nested-tlb", set_nested_tlb, "on or off"},
-    {"log-by", set_log_by, "write-protection, dirty-bit or pml"},
-    {"access-dirty", set_access_dirty, "on or off"},
-    {"eager-split", set_eager_split, "on or off"},
-    {"nx-huge-pages", set_nx_huge_pages, "on or off"},
-    {"execute-only", set_execute_only, "on or off"},
-    {"populate", set_populate, "on or off"},
-    {"watch-host", set_watch_host, "on or off"},
-    {"unsync", set_unsync, "on or off"},
-    {"mmio-caching", set_mmio_caching, "on or off"},
-    {"emulate-supervisor", set_emulate_supervisor, "on or off"},
-    {"shadow-pages", set_shadow_pages, "a number from 64 on"},
-    {"rmap-max", set_rmap_max, "a number from 1 on"},
-    {"policy", set_policy, "agile, shadow, nested, or nest-1 to nest-4"},
-    {"policy-writes", set_policy_writes, "a number from 1 on"},
-    {"policy-interval", set_policy_interval, "a number from 1 on"},
-    {"address-bits", set_address_bits, "a number from 36 to 52"},
-    {"1g-pages", set_1g_pages, "on or off"},
-    {"vendor", set_vendor, "intel or amd"},
+    {"mmu", set_mmu, EVERY, "native, ept, npt, shadow or hybrid"},
+    {"host-page", set_host_page, EVERY, "4K, 2M or 1G"},
+    {"levels", set_levels, EVERY, "4 or 5"},
+    {"tlb", set_tlb, EVERY, "off, or arrays as in L1=64x4:L2=1536x12, whose number of sets is a power of two"},
+    {"walk-caches", set_walk_caches, EVERY, "on or off"},
+    {"nested-tlb", set_nested_tlb, EVERY, "on or off"},
+    {"log-by", set_log_by, EVERY, "write-protection, dirty-bit or pml"},
+    {"access-dirty", set_access_dirty, EVERY, "on or off"},
+    {"eager-split", set_eager_split, NESTED, "on or off"},
+    {"nx-huge-pages", set_nx_huge_pages, EVERY, "on or off"},
+    {"execute-only", set_execute_only, EVERY, "on or off"},
+    {"populate", set_populate, EVERY, "on or off"},
+    {"watch-host", set_watch_host, EVERY, "on or off"},
+    {"unsync", set_unsync, SHADOWED, "on or off"},
+    {"mmio-caching", set_mmio_caching, EVERY, "on or off"},
+    {"emulate-supervisor", set_emulate_supervisor, EVERY, "on or off"},
+    {"shadow-pages", set_shadow_pages, SHADOWED, "a number from 64 on"},
+    {"rmap-max", set_rmap_max, SHADOWED, "a number from 1 on"},
+    {"policy", set_policy, BIT(HV_MMU_HYBRID), "agile, shadow, nested, or nest-1 to nest-4"},
+    {"policy-writes", set_policy_writes, BIT(HV_MMU_HYBRID), "a number from 1 on"},
+    {"policy-interval", set_policy_interval, BIT(HV_MMU_HYBRID), "a number from 1 on"},
+    {"address-bits", set_address_bits, EVERY, "a number from 36 to 52"},
+    {"1g-pages", set_1g_pages, EVERY, "on or off"},
+    {"vendor", set_vendor, EVERY, "intel or amd"},
 };
 #define PROPERTY_COUNT (sizeof properties / sizeof properties[0])
 
@@ -332,6 +341,7 @@ static int read_property(struct soft_options *o, struct word w, struct mv_error 
         }
         struct word value = {w.at + length + 1, equals ? w.length - length - 1 : 0};
         if (value.length > 0 && properties[i].set(o, value)) {
+            o->said |= UINT64_C(1) << i;
             return 0;
         }
         return error_set(err, -EINVAL, "bad-property", "soft", "accelerator soft: %.*s: %s is %s", (int)w.length,
@@ -341,8 +351,27 @@ static int read_property(struct soft_options *o, struct word w, struct mv_error 
                      (int)length, w.at);
 }
 
+_Static_assert(PROPERTY_COUNT <= 64, "a bit for each in soft_options.said");
+
+/* What was said, and means nothing to the scheme. */
+static int check_scheme(const struct soft_options *o, struct mv_error *err)
+{
+    for (size_t i = 0; i < PROPERTY_COUNT; i++) {
+        if ((o->said >> i & 1) && !(properties[i].schemes & BIT(o->hv.mmu))) {
+            return error_set(err, -EINVAL, "bad-property", "soft", "accelerator soft: %s means nothing to mmu=%s",
+                             properties[i].name, mmu_names[o->hv.mmu]);
+        }
+    }
+    return 0;
+}
+
 static int check_together(const struct soft_options *o, struct mv_error *err)
 {
+    bool has_dirty_bits = o->hv.access_dirty && (o->hv.mmu == HV_MMU_EPT || o->hv.mmu == HV_MMU_NPT);
+    if (!has_dirty_bits && o->hv.log_by == HV_LOG_BY_DIRTY_BIT) {
+        return error_set(err, -EINVAL, "bad-property", "soft",
+                         "accelerator soft: log-by=dirty-bit needs mmu=ept or npt, and access-dirty=on");
+    }
     if (o->hv.log_by == HV_LOG_BY_PML && (o->hv.mmu != HV_MMU_EPT || !o->hv.access_dirty)) {
         return error_set(err, -EINVAL, "bad-property", "soft",
                          "accelerator soft: log-by=pml needs mmu=ept and access-dirty=on");
@@ -386,17 +415,14 @@ int soft_options_parse(const char *text, struct soft_options *ret, struct mv_err
     if (!ret->has_said_walk_caches) {
         ret->hw.has_walk_caches = !ret->hw.model_tlb; /* who counts, counts whole walks */
     }
-    int rc = check_together(ret, err);
+    int rc = check_scheme(ret, err);
+    rc = rc < 0 ? rc : check_together(ret, err);
     if (rc < 0) {
         return rc;
     }
     if (ret->hv.mmu == HV_MMU_HYBRID) {
         ret->hv.access_dirty = false;
         ret->hv.no_unsync = true;
-    }
-    bool has_dirty_bits = ret->hv.access_dirty && (ret->hv.mmu == HV_MMU_EPT || ret->hv.mmu == HV_MMU_NPT);
-    if (!has_dirty_bits && ret->hv.log_by == HV_LOG_BY_DIRTY_BIT) {
-        ret->hv.log_by = HV_LOG_BY_WRITE_PROTECTION;
     }
     if (!ret->hw.cpu.has_1g_pages && ret->hv.level_max > 2) {
         ret->hv.level_max = 2;
