@@ -30,11 +30,6 @@
 /* Tables that MMIO entries may have cost: a guest can point anywhere. Beyond, MMIO is not cached. */
 #define TDP_MMIO_TABLES_MAX 1024u
 
-/* Told of each change of an entry that the hardware can reach: for the test that no state in between is wrong. */
-#ifndef TDP_OBSERVE
-#define TDP_OBSERVE(word, before, after) ((void)0)
-#endif
-
 static_assert(SPTE_GENERATION_MASK == HV_GENERATION_MMIO_MASK, "MMIO goes before its generation comes round");
 
 struct tdp {
@@ -106,7 +101,6 @@ TDP_INLINE bool tdp_cas(const struct pt_format *f, pt_word_t *word, unsigned lev
     if (!pt_cas(word, seen, to)) {
         return false;
     }
-    TDP_OBSERVE(word, *seen, to);
     if (spte_is_present(to) && (to & ~*seen & f->writable)) {
         tdp_note_writable(word);
     }
@@ -115,9 +109,7 @@ TDP_INLINE bool tdp_cas(const struct pt_format *f, pt_word_t *word, unsigned lev
 
 TDP_INLINE uint64_t tdp_exchange(pt_word_t *word, uint64_t to)
 {
-    uint64_t before = pt_exchange(word, to);
-    TDP_OBSERVE(word, before, to);
-    return before;
+    return pt_exchange(word, to);
 }
 
 /* The counter of leaves of a level. */

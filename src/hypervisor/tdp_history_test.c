@@ -6,8 +6,7 @@
  */
 #include <stdint.h>
 
-static void observe(const void *word, uint64_t before, uint64_t after);
-#define TDP_OBSERVE(word, before, after) observe(word, before, after)
+#define PT_OBSERVED
 
 #include "hypervisor/tdp_instance.h"
 #include "hypervisor/tdp_test.h"
@@ -26,7 +25,7 @@ static struct {
     bool is_read_only;  /* the slot */
 } history;
 
-static void observe(const void *word, uint64_t before, uint64_t after)
+void pt_observe(const pt_word_t *word, uint64_t before, uint64_t after)
 {
     (void)word;
     if (!history.is_on || before == after) {

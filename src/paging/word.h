@@ -18,6 +18,21 @@ typedef struct {
     uint64_t shared;
 } pt_word_t;
 
+/*
+ * Told of each change of an entry, when it is made: for tests that no state in between is wrong, which define it,
+ * and PT_OBSERVED wherever this is included.
+ */
+#ifdef PT_OBSERVED
+void pt_observe(const pt_word_t *word, uint64_t before, uint64_t after);
+#else
+static inline void pt_observe(const pt_word_t *word, uint64_t before, uint64_t after)
+{
+    (void)word;
+    (void)before;
+    (void)after;
+}
+#endif
+
 static inline uint64_t pt_load(const pt_word_t *word)
 {
     return __atomic_load_n(&word->shared, __ATOMIC_ACQUIRE);
@@ -32,8 +47,12 @@ static inline uint64_t pt_load_in_order(const pt_word_t *word)
 /* False when the word was not `*expected`, which then holds what it was. */
 static inline bool pt_cas(pt_word_t *word, uint64_t *expected, uint64_t desired)
 {
-    return __atomic_compare_exchange_n(&word->shared, expected, desired, false, __ATOMIC_SEQ_CST,
-                                       __ATOMIC_ACQUIRE);
+    bool is_done =
+        __atomic_compare_exchange_n(&word->shared, expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE);
+    if (is_done) {
+        pt_observe(word, *expected, desired);
+    }
+    return is_done;
 }
 
 /* Only in a table that nobody else can reach yet; the compare-and-swap that links it releases. */
@@ -44,7 +63,9 @@ static inline void pt_init(pt_word_t *word, uint64_t value)
 
 static inline uint64_t pt_exchange(pt_word_t *word, uint64_t desired)
 {
-    return __atomic_exchange_n(&word->shared, desired, __ATOMIC_ACQ_REL);
+    uint64_t before = __atomic_exchange_n(&word->shared, desired, __ATOMIC_ACQ_REL);
+    pt_observe(word, before, desired);
+    return before;
 }
 
 /* Guest entries are of 4 or 8 bytes, and lie in guest memory. `at` is aligned to the size. */
