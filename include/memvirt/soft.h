@@ -14,7 +14,7 @@
  * - levels=4 (default), 5: of its tables
  * - tlb=off (default), or L1=64x4 and, each behind a colon, L2=1536x12, L1-2M=, L1-1G=, L2-1G=: entries x ways;
  * off is a cache that counts nothing
- * - walk-caches=on (default with tlb=off), off (else): paging-structure caches
+ * - walk-caches=on (default with tlb=off), off (else): paging-structure caches; hybrid has none
  * - nested-tlb=on, off (default): a cache of the second dimension
  * - log-by=write-protection (default), dirty-bit, pml: how writes to logged pages are noticed. A harvest reads all
  * tables with dirty-bit, which does not go with dirty rings, and takes D from each dirty page with pml
@@ -35,6 +35,8 @@
  * until it flushes
  * - emulate-supervisor=on, off (default): of shadow; accesses that ring 3 does not make go by the guest's tables
  * in software, and never by the hypervisor's, as with a KVM on a host without hardware virtualization
+ * - slot-zap-all=on (default), off: a slot that is deleted or moved takes all of the VM's translations along, as
+ * KVM's KVM_X86_QUIRK_SLOT_ZAP_ALL, and not its own alone
  * - shadow-pages=64 and more (default: 2 % of the memory's pages): how many tables of shadow, or hybrid, there may
  * be; those of EPT do not count
  * - policy=agile (default), shadow, nested, nest-1 to nest-4: of hybrid; which tables of the guest's are nested:
@@ -48,7 +50,8 @@
  * - 1g-pages=on (default), off: the processor has pages of 1 GiB, for guests and for the hypervisor
  * - vendor=intel (default), amd: whose processor it is; AMD's reserve bit 8 of a PML4E
  *
- * A property that means nothing to the scheme (eager-split, unsync, shadow-pages, rmap-max, policy) is refused.
+ * A property that means nothing to the scheme (eager-split, nested-tlb, unsync, shadow-pages, rmap-max, policy) is
+ * refused.
  *
  * Threads: calls with the same vCPU come one at a time, from any thread; with different vCPUs at the same time.
  * The tree may be edited meanwhile. Not from a listener.

@@ -464,8 +464,7 @@ enum hw_end walk(struct hw_mmu *mmu, gva_t gva, struct pt_access access, struct 
     struct walker w = {.mmu = mmu, .exit = ret_exit};
     uint64_t guest_before = counters->refs_guest, nested_before = counters->refs_nested;
     enum hw_end end;
-    bool is_shadow = mmu->options.dimension == HW_SHADOW || mmu->options.dimension == HW_HYBRID;
-    if (mmu->options.has_walk_caches && !is_shadow &&
+    if (mmu->options.has_walk_caches && mmu->options.dimension != HW_HYBRID &&
         walk_cache_find(&mmu->walk_cache, &mmu->walked, gva.raw, mmu->context, &w.cached)) {
         counters->walk_cache_hits++;
         end = walk_in(&w, gva, access, ret_page, ret_fault);

@@ -65,7 +65,7 @@ static void so_do_implicit_accesses_of_ring_3(void **state)
 static void a_supervisors_store_takes_the_entry(void **state)
 {
     (void)state;
-    soft_guest_make(g, EMULATED);
+    soft_guest_make(g, EMULATED ",walk-caches=off"); /* the guest flushes nothing, and sees what it did */
     soft_guest_map(g, GVA, GUEST_DATA, RIGHTS, 1);
     for (unsigned level = 1; level <= 4; level++) { /* windows, through which ring 0 edits */
         soft_guest_map(g, WINDOW + level * 4096, soft_guest_entry_gpa(g, GVA, level) & ~UINT64_C(0xfff),

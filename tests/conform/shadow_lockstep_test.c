@@ -450,6 +450,7 @@ static void with_a_tlb_too(void **state)
 {
     (void)state;
     as_natively("soft,mmu=shadow,tlb=L1=64x4:L2=1536x12,host-page=2M,levels=5,address-bits=52");
+    as_natively("soft,mmu=shadow,tlb=L1=4x4,walk-caches=on,slot-zap-all=off,levels=5,address-bits=52");
 }
 
 /* What of the tables is nested changes under the guest, or all of them are, or those up to a level. */

@@ -321,9 +321,10 @@ static void with_few_tables(void **state)
 static void with_few_tables_without_unsync(void **state)
 {
     (void)state;
-    play(&(struct load){.accel = "soft,mmu=shadow,unsync=off,shadow-pages=64,tlb=L1=64x4:L2=1536x12",
-                        .stride = 2 << 20,
-                        .has_few = true});
+    play(
+        &(struct load){.accel = "soft,mmu=shadow,unsync=off,shadow-pages=64,tlb=L1=64x4:L2=1536x12,walk-caches=on",
+                       .stride = 2 << 20,
+                       .has_few = true});
 }
 
 static void hybrid_with_a_policy_that_changes_its_mind(void **state)

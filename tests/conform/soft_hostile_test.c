@@ -30,7 +30,7 @@ static const char *const schemes[] = {
     "soft,mmu=npt,host-page=4K",
     "soft,mmu=npt,walk-caches=on,nested-tlb=on,tlb=L1=64x4",
     "soft,mmu=shadow",
-    "soft,mmu=shadow,unsync=off,host-page=4K,shadow-pages=64,tlb=L1=64x4",
+    "soft,mmu=shadow,unsync=off,host-page=4K,shadow-pages=64,tlb=L1=64x4,walk-caches=on",
     "soft,mmu=hybrid,policy-writes=1,policy-interval=16",
     "soft,mmu=hybrid,policy=nested,host-page=4K,tlb=L1=64x4",
     "soft,mmu=hybrid,policy=nest-2,shadow-pages=64",

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@ static const char *const schemes[] = {
     "soft,mmu=ept,levels=5,address-bits=52",
     "soft,mmu=shadow",
     "soft,mmu=shadow,unsync=off,host-page=4K,tlb=L1=64x4:L2=1536x12",
+    "soft,mmu=shadow,walk-caches=on,tlb=L1=64x4:L2=1536x12,slot-zap-all=off",
     "soft,mmu=hybrid,policy-interval=64",
     "soft,mmu=hybrid,policy=nest-2,host-page=4K,tlb=L1=64x4:L2=1536x12",
     "soft,mmu=hybrid,policy=nested,levels=5,address-bits=52,nested-tlb=on",
@@ -509,6 +511,34 @@ static unsigned page_shift_of_a_gib(struct soft_guest *g)
 }
 
 /* Its hypervisor has none, either. */
+/* How many faults the page that was written costs when a slot beside it has gone. */
+static uint64_t faults_after_a_slot_went(const char *accel)
+{
+    struct soft_guest guest, *g = &guest;
+    struct mv_soft_outcome outcome;
+    soft_guest_make(g, accel);
+    soft_guest_map(g, GVA, GUEST_DATA, PTE_P | PTE_W, 1);
+    assert_int_equal(write_byte(g, GVA, &outcome), MV_SOFT_DONE);
+    uint64_t before = counter(g, "pf_fixed");
+    assert_int_equal(mv_region_set_enabled(g->rom, false, NULL), 0);
+    assert_int_equal(write_byte(g, GVA, &outcome), MV_SOFT_DONE);
+    uint64_t ret = counter(g, "pf_fixed") - before;
+    soft_guest_end(g);
+    return ret;
+}
+
+static void a_slot_takes_all_along_or_its_own(void **state)
+{
+    (void)state;
+    for (const char *const *mmu = (const char *const[]){"ept", "npt", "shadow", "hybrid", NULL}; *mmu; mmu++) {
+        char accel[64];
+        snprintf(accel, sizeof accel, "soft,mmu=%s", *mmu);
+        assert_true(faults_after_a_slot_went(accel) > 0);
+        snprintf(accel, sizeof accel, "soft,mmu=%s,slot-zap-all=off", *mmu);
+        assert_int_equal(faults_after_a_slot_went(accel), 0);
+    }
+}
+
 static void a_processor_may_lack_1g_pages(void **state)
 {
     static const struct {
@@ -589,6 +619,10 @@ static void bad_properties_are_named(void **state)
         "soft,mmu=npt,shadow-pages=100",
         "soft,mmu=shadow,eager-split=on",
         "soft,mmu=shadow,log-by=dirty-bit",
+        "soft,mmu=shadow,nested-tlb=on",
+        "soft,mmu=hybrid,walk-caches=on",
+        "soft,mmu=native,slot-zap-all=off",
+        "soft,slot-zap-all=",
         "soft,access-dirty=off,log-by=dirty-bit",
         "soft,policy-writes=0",
         "soft,policy-interval=",
@@ -701,6 +735,7 @@ int main(void)
         cmocka_unit_test(every_hooks_are_told),
         cmocka_unit_test(every_other_modes_translate),
         cmocka_unit_test(invlpg_ends_what_is_stale),
+        cmocka_unit_test(a_slot_takes_all_along_or_its_own),
         cmocka_unit_test(a_processor_may_lack_1g_pages),
         cmocka_unit_test(a_processor_may_be_of_amd),
         cmocka_unit_test(bad_properties_are_named),

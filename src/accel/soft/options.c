@@ -207,6 +207,16 @@ static bool set_mmio_caching(struct soft_options *o, struct word w)
     return ok;
 }
 
+static bool set_slot_zap_all(struct soft_options *o, struct word w)
+{
+    bool all;
+    if (!read_switch(w, &all)) {
+        return false;
+    }
+    o->hv.zap_slot_only = !all;
+    return true;
+}
+
 static bool set_emulate_supervisor(struct soft_options *o, struct word w)
 {
     return read_switch(w, &o->hv.emulate_supervisor);
@@ -285,8 +295,8 @@ static const struct property {
     {"host-page", set_host_page, EVERY, "4K, 2M or 1G"},
     {"levels", set_levels, EVERY, "4 or 5"},
     {"tlb", set_tlb, EVERY, "off, or arrays as in L1=64x4:L2=1536x12, whose number of sets is a power of two"},
-    {"walk-caches", set_walk_caches, EVERY, "on or off"},
-    {"nested-tlb", set_nested_tlb, EVERY, "on or off"},
+    {"walk-caches", set_walk_caches, ~BIT(HV_MMU_HYBRID), "on or off"},
+    {"nested-tlb", set_nested_tlb, NESTED, "on or off"},
     {"log-by", set_log_by, EVERY, "write-protection, dirty-bit or pml"},
     {"access-dirty", set_access_dirty, EVERY, "on or off"},
     {"eager-split", set_eager_split, NESTED, "on or off"},
@@ -297,6 +307,7 @@ static const struct property {
     {"unsync", set_unsync, SHADOWED, "on or off"},
     {"mmio-caching", set_mmio_caching, EVERY, "on or off"},
     {"emulate-supervisor", set_emulate_supervisor, EVERY, "on or off"},
+    {"slot-zap-all", set_slot_zap_all, ~BIT(HV_MMU_NATIVE), "on or off"},
     {"shadow-pages", set_shadow_pages, SHADOWED, "a number from 64 on"},
     {"rmap-max", set_rmap_max, SHADOWED, "a number from 1 on"},
     {"policy", set_policy, BIT(HV_MMU_HYBRID), "agile, shadow, nested, or nest-1 to nest-4"},
