@@ -15,7 +15,8 @@
 #define GVA UINT64_C(0x400000000)
 #define TABLES DATA_BYTES /* data below, tables above */
 #define PROCESSES 1000u
-#define SPACES_FEW 4u /* a vCPU keeps so many roots */
+#define SPACES_FEW 4u   /* a vCPU keeps so many roots */
+#define SPACES_MORE 16u /* others are in the hash */
 #define SWITCH_ROUNDS 9u
 #define MAPPINGS 30000u
 #define MAPPINGS_KEPT 1000u /* more of one page are recycled, as KVM does, unless rmap-max says otherwise */
@@ -188,12 +189,27 @@ static double a_table_write(double *ret_emulated)
 }
 
 /* What a turn does in a space: nothing but the switch, an access after it, or (between the same 4 all the time)
- * the entries of the space's tables read in plain code, as any hardware has to. */
+ * the entries of the space's tables read in plain code, as any hardware has to; or where a page is looked up). */
 enum turn {
     TURN_SWITCH,
     TURN_ACCESS,
     TURN_READ_TABLES,
+    TURN_FIND_PAGE,
 };
+
+/* What a hash of all pages is at least: a word that says where a page is, and the page's first line. */
+static struct {
+    uint64_t *page[1 << 16];
+    uint64_t lines[PROCESSES * 64][8];
+} hash;
+
+static void make_hash(const uint64_t *roots)
+{
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        hash.page[roots[i] / PAGE * UINT64_C(0x9e3779b97f4a7c15) >> 48] = hash.lines[i * 64 + i % 61];
+        hash.lines[i * 64 + i % 61][0] = 1;
+    }
+}
 
 /* The guest's, which lie as the shadows do: each in a page of its own, each read for the address of the next. */
 static uint64_t read_tables(const struct guest *g, uint64_t root)
@@ -209,7 +225,7 @@ static uint64_t read_tables(const struct guest *g, uint64_t root)
 /* Nanoseconds for a turn, of `count` spaces in order; each has been used. */
 static double a_turn(struct guest *g, const uint64_t *roots, unsigned count, enum turn turn)
 {
-    unsigned rounds = 100000, among = turn == TURN_READ_TABLES ? SPACES_FEW : count;
+    unsigned rounds = 100000, among = turn >= TURN_READ_TABLES ? SPACES_FEW : count;
     uint64_t sum = 0;
     double from = now_ns();
     for (unsigned i = 0; i < rounds; i++) {
@@ -220,37 +236,47 @@ static double a_turn(struct guest *g, const uint64_t *roots, unsigned count, enu
             __builtin_ia32_lfence(); /* not while something else goes on */
             sum += read_tables(g, roots[i % count]);
             __builtin_ia32_lfence();
+        } else if (turn == TURN_FIND_PAGE) {
+            __builtin_ia32_lfence();
+            sum += *hash.page[roots[i % count] / PAGE * UINT64_C(0x9e3779b97f4a7c15) >> 48];
+            __builtin_ia32_lfence();
         }
     }
     double ns = (now_ns() - from) / rounds;
-    if (turn == TURN_READ_TABLES && sum == 0) {
+    if (turn >= TURN_READ_TABLES && sum == 0) {
         abort(); /* or the compiler would not read them */
     }
     return ns;
 }
 
-/* Medians of few and many in turn. */
+/* Medians, measured in turn. */
 struct turns {
-    double few, many;
+    double few, more, many;
 };
 
 static struct turns turns_of(struct guest *g, const uint64_t *roots, enum turn turn)
 {
-    double few[SWITCH_ROUNDS], many[SWITCH_ROUNDS];
+    double few[SWITCH_ROUNDS], more[SWITCH_ROUNDS], many[SWITCH_ROUNDS];
     for (unsigned r = 0; r < SWITCH_ROUNDS; r++) {
         few[r] = a_turn(g, roots, SPACES_FEW, turn);
+        more[r] = a_turn(g, roots, SPACES_MORE, turn);
         many[r] = a_turn(g, roots, PROCESSES, turn);
     }
-    return (struct turns){median(few, SWITCH_ROUNDS), median(many, SWITCH_ROUNDS)};
+    return (struct turns){median(few, SWITCH_ROUNDS), median(more, SWITCH_ROUNDS), median(many, SWITCH_ROUNDS)};
 }
 
 static void switches(struct guest *g, const uint64_t *roots)
 {
     struct turns alone = turns_of(g, roots, TURN_SWITCH), accesses = turns_of(g, roots, TURN_ACCESS),
                  tables = turns_of(g, roots, TURN_READ_TABLES);
+    make_hash(roots);
+    struct turns pages = turns_of(g, roots, TURN_FIND_PAGE);
     double cold = tables.many - tables.few;
-    printf("a switch between %u of them %.0f ns, between all %.0f ns: %.2f (wanted 1)\n", SPACES_FEW, alone.few,
-           alone.many, alone.many / alone.few);
+    printf(
+        "a switch between %u of them %.0f ns, between %u %.0f ns, between all %.0f ns: %.2f and %.2f (wanted 1); plain code finds one of all in "
+        "a table %.0f ns later than one of %u\n",
+        SPACES_FEW, alone.few, SPACES_MORE, alone.more, alone.many, alone.many / alone.few,
+        alone.many / alone.more, pages.many - pages.few, SPACES_FEW);
     printf(
         "with an access after it: %.0f and %.0f ns, %.2f; to read 4 entries of tables of that space, which are cold, "
         "takes plain code %.0f ns longer; without that: %.2f\n",

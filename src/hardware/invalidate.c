@@ -58,13 +58,26 @@ static void update_context(struct hw_mmu *mmu)
     front_empty(&mmu->front);
 }
 
+static bool has_shadow(const struct hw_mmu *mmu)
+{
+    return mmu->options.dimension == HW_SHADOW || mmu->options.dimension == HW_HYBRID;
+}
+
+/* Where the hypervisor's tables begin. */
+static void update_root(struct hw_mmu *mmu)
+{
+    if (has_shadow(mmu)) {
+        mmu->walked.root = mmu->paging.root = mv_gpa((uint64_t)(uintptr_t)mmu->root);
+    }
+}
+
 static void compile(struct hw_mmu *mmu)
 {
     paging_compile(&mmu->paging, &mmu->regs, &mmu->options.cpu);
     if (mmu->options.dimension == HW_NPT) {
         paging_walk_pdptrs(&mmu->paging, &mmu->options.cpu);
     }
-    if (mmu->options.dimension == HW_SHADOW || mmu->options.dimension == HW_HYBRID) {
+    if (has_shadow(mmu)) {
         paging_compile_shadow(&mmu->walked, &mmu->regs, mmu->root);
         mmu->guest = mmu->paging;
         /* Entries of the TLB are the shadow's: it is their rules that judge. With CR0.WP they are the guest's as
@@ -89,7 +102,7 @@ void hw_mmu_set_root(struct hw_mmu *mmu, const pt_word_t *root, uint16_t vpid)
     mmu->root = mmu->nested_root = root;
     mmu->vpid = vpid;
     mmu->tlb.is_ambiguous |= !tlb_is_empty(&mmu->tlb);
-    compile(mmu);
+    update_root(mmu);
     update_context(mmu);
 }
 
@@ -108,7 +121,7 @@ void hw_mmu_set_hybrid_roots(struct hw_mmu *mmu, const struct hw_hybrid_roots *r
     mmu->root_is_switched = roots->is_switched;
     mmu->vpid = vpid;
     mmu->tlb.is_ambiguous |= !tlb_is_empty(&mmu->tlb);
-    compile(mmu);
+    update_root(mmu);
     update_context(mmu);
 }
 
@@ -164,7 +177,12 @@ void hw_mmu_set_regs(struct hw_mmu *mmu, const struct paging_regs *regs)
 void hw_mmu_load_cr3(struct hw_mmu *mmu, uint64_t cr3, bool keep)
 {
     mmu->regs.cr3 = cr3 & ~CR3_KEEP;
-    compile(mmu);
+    if (has_shadow(mmu)) {
+        paging_load_cr3(&mmu->guest, mmu->regs.cr3);
+    } else {
+        paging_load_cr3(&mmu->paging, mmu->regs.cr3);
+        mmu->walked.root = mmu->paging.root;
+    }
     update_context(mmu);
     if (!(keep && (mmu->regs.cr4 & CR4_PCIDE))) {
         drop_pcid(mmu, pcid_of(&mmu->regs));

@@ -349,6 +349,13 @@ void hv_set_regs(struct hv_vcpu *vcpu, const struct paging_regs *regs, const str
     }
 }
 
+void hv_load_cr3(struct hv_vcpu *vcpu, uint64_t cr3)
+{
+    if (vcpu->vm->mmu->load_cr3) {
+        vcpu->vm->mmu->load_cr3(vcpu, cr3);
+    }
+}
+
 void hv_set_keys(struct hv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs)
 {
     if (vcpu->vm->mmu->set_keys) {

@@ -213,6 +213,7 @@ void hv_settle(struct hv_vm *vm);
  * INVLPG and its likes of an address, and of all. For other schemes: nothing.
  */
 void hv_set_regs(struct hv_vcpu *vcpu, const struct paging_regs *regs, const struct paging_cpu *cpu);
+void hv_load_cr3(struct hv_vcpu *vcpu, uint64_t cr3); /* the same, of CR3 alone; not with PAE paging */
 void hv_set_keys(struct hv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
 void hv_invalidate(struct hv_vcpu *vcpu, gva_t gva);
 void hv_invalidate_all(struct hv_vcpu *vcpu);

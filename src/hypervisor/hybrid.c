@@ -424,6 +424,7 @@ const struct hv_mmu_ops hv_mmu_hybrid = {
     .load_root = load_root,
     .pre_fault = pre_fault,
     .set_regs = shadow_set_regs,
+    .load_cr3 = shadow_load_cr3,
     .set_keys = shadow_set_keys,
     .invalidate = shadow_invalidate,
     .invalidate_all = shadow_invalidate_all,

@@ -31,6 +31,7 @@ struct hv_mmu_ops {
     /* What the hypervisor of a shadowed guest intercepts: see hv_set_regs, hv_store, hv_settle. NULL for others.
      */
     void (*set_regs)(struct hv_vcpu *vcpu, const struct paging_regs *regs, const struct paging_cpu *cpu);
+    void (*load_cr3)(struct hv_vcpu *vcpu, uint64_t cr3);
     void (*set_keys)(struct hv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
     void (*invalidate)(struct hv_vcpu *vcpu, gva_t gva);
     void (*invalidate_all)(struct hv_vcpu *vcpu);

@@ -15,13 +15,10 @@ static const struct pt_format *const format = &pt_format_shadow;
 static int vm_init(struct hv_vm *vm)
 {
     struct shadow *s = calloc(1, sizeof *s);
-    struct shadow_page **buckets = calloc(SHADOW_BUCKETS, sizeof(struct shadow_page *));
-    if (!s || !buckets) {
+    if (!s || !shadow_hash_init(s)) {
         free(s);
-        free(buckets);
         return -ENOMEM;
     }
-    s->buckets = buckets;
     s->can_unsync = !vm->options.no_unsync;
     /* Asked of a page that is surely there: of others the host says the same for more than one reason. */
     void *page = hva_pointer(mv_hva(align_down(hva_of(s).raw, GUEST_PAGE_SIZE)));
@@ -43,7 +40,7 @@ static void vm_finish(struct hv_vm *vm)
     tdp_pool_finish(&s->pool);
     rmap_finish(&s->rmap);
     pthread_mutex_destroy(&s->lock);
-    free(s->buckets);
+    shadow_hash_finish(s);
     free(s);
     vm->mmu_state = NULL;
 }
@@ -67,6 +64,7 @@ static int vcpu_init(struct hv_vcpu *vcpu)
     const struct paging_cpu cpu = {.address_bits = vcpu->vm->options.address_bits};
     paging_compile(&v->guest, &off, &cpu);
     paging_compile_shadow(&v->hardware, &off, NULL);
+    v->role.level = 4;
     v->role.direct = 1;
     v->role.access = PT_RIGHTS_ALL;
     v->role.smm = vcpu->space != 0;
@@ -398,7 +396,7 @@ static uint64_t table_bytes(const struct hv_vm *vm)
 {
     struct shadow *s = shadow_of(vm);
     pthread_mutex_lock(&s->lock);
-    uint64_t bytes = sizeof *s + SHADOW_BUCKETS * sizeof(struct shadow_page *) + tdp_pool_bytes(&s->pool) +
+    uint64_t bytes = sizeof *s + (sizeof(struct shadow_page *) << s->bucket_bits) + tdp_pool_bytes(&s->pool) +
                      s->page_count * sizeof(struct shadow_page) + rmap_bytes(&s->rmap);
     pthread_mutex_unlock(&s->lock);
     return bytes;
@@ -413,6 +411,7 @@ const struct hv_mmu_ops hv_mmu_shadow = {
     .handle = shadow_handle,
     .load_root = shadow_load_root,
     .set_regs = shadow_set_regs,
+    .load_cr3 = shadow_load_cr3,
     .set_keys = shadow_set_keys,
     .invalidate = shadow_invalidate,
     .invalidate_all = shadow_invalidate_all,

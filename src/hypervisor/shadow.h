@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <pthread.h>
 
+#include "base/line.h"
 #include "hypervisor/hv.h"
 #include "hypervisor/mmu_ops.h"
 #include "hypervisor/rmap.h"
@@ -20,7 +21,7 @@
 #include "paging/guest_walk.h"
 #include "paging/shadow.h"
 
-#define SHADOW_BUCKETS 16384u
+#define SHADOW_BUCKET_BITS_MIN 6u
 #define SHADOW_PREVIOUS_ROOTS 3u
 #define SHADOW_UNLINKED_MAX 256u    /* then they are freed before the next fault is repaired */
 #define SHADOW_RMAP_MAX 1000u       /* hv_options.rmap_max as KVM has it */
@@ -56,20 +57,22 @@ union shadow_role {
  * unsync, and of level 1.
  */
 struct shadow_page {
-    pt_word_t *table;
-    uint64_t frame; /* host address of the guest's table >> 12; direct: the first gfn */
-    uint64_t gfn;   /* of the guest's table */
+    /* A line of the cache, all that a load of CR3 asks for. */
+    _Alignas(CACHE_LINE) uint64_t frame; /* host address of the guest's table >> 12; direct: the first gfn */
     union shadow_role role;
-    struct shadow_page *next;          /* of its bucket; once unlinked, of that list */
-    struct shadow_page *older, *newer; /* by creation, or by when it was last found used */
-    struct rmap_list parents;          /* entries that lead here */
-    uint64_t generation;               /* another than the VM's: obsolete */
-    uint64_t seq;                      /* not to be filled before TLBs are flushed this far */
-    uint32_t roots;                    /* vCPUs that keep it */
-    uint16_t unsync_children;          /* bits set below */
-    uint8_t writes;                    /* to the guest's table, since it was last used */
+    uint64_t generation;      /* another than the VM's: obsolete */
+    struct shadow_page *next; /* of its bucket; once unlinked, of that list */
+    pt_word_t *table;
+    uint32_t roots;           /* vCPUs that keep it */
+    uint16_t unsync_children; /* bits set below */
+    uint8_t writes;           /* to the guest's table, since it was last used */
     bool unsync, open, zapped;
-    bool used;                              /* as a root, since that was last asked */
+    bool used;    /* as a root, since that was last asked */
+    uint64_t gfn; /* of the guest's table */
+
+    uint64_t seq;                           /* not to be filled before TLBs are flushed this far */
+    struct shadow_page *older, *newer;      /* by creation, or by when it was last found used */
+    struct rmap_list parents;               /* entries that lead here */
     uint64_t unsync_child[PT_ENTRIES / 64]; /* entries that lead to an unsync page, perhaps over others */
 };
 
@@ -79,6 +82,8 @@ struct shadow {
     struct tdp_cache tables; /* taken from, under the lock */
     struct rmap rmap;
     struct shadow_page **buckets;
+    unsigned bucket_bits;  /* 2^n buckets */
+    uint64_t hashed_count; /* pages in them: not more than there are buckets */
     struct shadow_page *oldest, *newest;
     uint64_t page_count;   /* with those that are unlinked */
     uint64_t guest_tables; /* pages that stand for one */
@@ -104,7 +109,7 @@ struct shadow_root {
 
 struct shadow_vcpu {
     struct paging guest, hardware;
-    union shadow_role role;                              /* of what is made now, but for the first part */
+    union shadow_role role;                              /* of the root; of other pages but for the first part */
     struct shadow_root roots[1 + SHADOW_PREVIOUS_ROOTS]; /* the present one, and before it */
     pt_word_t *empty;                                    /* a root for who has none */
 };
@@ -200,6 +205,10 @@ struct shadow_wanted {
     union shadow_role role;
 };
 
+/* False: out of memory. */
+bool shadow_hash_init(struct shadow *s);
+void shadow_hash_finish(struct shadow *s);
+
 /* It is there, or is made; its guest table is write-protected from now on. NULL: out of memory. */
 struct shadow_page *shadow_page_get(struct hv_vm *vm, const struct shadow_wanted *wanted);
 /* One that is in no hash: part of a root. */
@@ -282,6 +291,7 @@ void shadow_choose_root(struct hv_vcpu *vcpu);
 void shadow_drop_roots(struct hv_vcpu *vcpu);
 int shadow_load_root(struct hv_vcpu *vcpu);
 void shadow_set_regs(struct hv_vcpu *vcpu, const struct paging_regs *regs, const struct paging_cpu *cpu);
+void shadow_load_cr3(struct hv_vcpu *vcpu, uint64_t cr3);
 void shadow_set_keys(struct hv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
 void shadow_invalidate(struct hv_vcpu *vcpu, gva_t gva);
 void shadow_invalidate_all(struct hv_vcpu *vcpu);

@@ -8,9 +8,55 @@
 
 static struct shadow_page **bucket_of(const struct shadow *s, uint64_t frame)
 {
-    return &s->buckets[(frame * UINT64_C(0x9e3779b97f4a7c15)) >> 50];
+    return &s->buckets[(frame * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - s->bucket_bits)];
 }
-static_assert(SHADOW_BUCKETS == 1u << (64 - 50), "a bucket's number is the top of the product");
+
+static struct shadow_page **make_buckets(unsigned bits)
+{
+    return calloc((size_t)1 << bits, sizeof(struct shadow_page *));
+}
+
+bool shadow_hash_init(struct shadow *s)
+{
+    s->bucket_bits = SHADOW_BUCKET_BITS_MIN;
+    s->buckets = make_buckets(s->bucket_bits);
+    return s->buckets != NULL;
+}
+
+void shadow_hash_finish(struct shadow *s)
+{
+    free(s->buckets);
+}
+
+/* Twice as many. Without memory for them the chains are longer. */
+static void grow(struct shadow *s)
+{
+    struct shadow_page **old = s->buckets, **made = make_buckets(s->bucket_bits + 1);
+    if (!made) {
+        return;
+    }
+    size_t count = (size_t)1 << s->bucket_bits++;
+    s->buckets = made;
+    for (size_t i = 0; i < count; i++) {
+        for (struct shadow_page *page = old[i]; page;) {
+            struct shadow_page *next = page->next, **bucket = bucket_of(s, page->frame);
+            page->next = *bucket;
+            *bucket = page;
+            page = next;
+        }
+    }
+    free(old);
+}
+
+static void hash_add(struct shadow *s, struct shadow_page *page)
+{
+    if (s->hashed_count++ >> s->bucket_bits) {
+        grow(s);
+    }
+    struct shadow_page **bucket = bucket_of(s, page->frame);
+    page->next = *bucket;
+    *bucket = page;
+}
 
 static struct shadow_page *find(const struct shadow *s, const struct shadow_wanted *wanted)
 {
@@ -38,6 +84,7 @@ static void hash_remove(struct shadow *s, struct shadow_page *page)
         place = &(*place)->next;
     }
     *place = page->next;
+    s->hashed_count--;
 }
 
 /* --- The list: by age ------------------------------------------------------------------------------- */
@@ -169,7 +216,7 @@ static struct shadow_page *make(struct hv_vm *vm, const struct shadow_wanted *wa
     if (shadow_fill_cache(s, 1) != 0) {
         return NULL;
     }
-    struct shadow_page *page = calloc(1, sizeof *page);
+    struct shadow_page *page = line_alloc(sizeof *page);
     if (!page) {
         return NULL;
     }
@@ -228,9 +275,7 @@ struct shadow_page *shadow_page_get(struct hv_vm *vm, const struct shadow_wanted
         }
         return NULL;
     }
-    struct shadow_page **bucket = bucket_of(s, page->frame);
-    page->next = *bucket;
-    *bucket = page;
+    hash_add(s, page);
     hv_count(&vm->counters.mmu_cache_miss, 1);
     if (has_guest_table) {
         shadow_protect_frame(vm, page);

@@ -16,9 +16,11 @@
 #define CR4_SMEP (UINT64_C(1) << 20)
 #define CR4_SMAP (UINT64_C(1) << 21)
 
+/* Of the root. */
 static union shadow_role role_of(const struct paging *p, const struct paging_regs *regs, unsigned space)
 {
-    union shadow_role role = {.smm = space & 1, .access = PT_RIGHTS_ALL};
+    union shadow_role role = {
+        .level = p->mode == MV_PAGING_5LEVEL ? 5 : 4, .smm = space & 1, .access = PT_RIGHTS_ALL};
     bool smep = regs->cr4 & CR4_SMEP, smap = regs->cr4 & CR4_SMAP;
     if (p->mode == MV_PAGING_OFF) {
         role.direct = 1;
@@ -89,7 +91,6 @@ static struct shadow_page *find_root(struct hv_vcpu *vcpu, const struct shadow_r
 {
     const struct paging *p = &shadow_vcpu_of(vcpu)->guest;
     struct shadow_wanted page = {.role = wanted->role};
-    page.role.level = p->mode == MV_PAGING_5LEVEL ? 5 : 4;
     if (p->mode == MV_PAGING_32BIT || p->mode == MV_PAGING_PAE) {
         return make_glue(vcpu->vm);
     }
@@ -112,18 +113,36 @@ static void put(struct hv_vcpu *vcpu, struct shadow_root *root)
 {
     if (root->page) {
         shadow_root_put(vcpu->vm, root->page);
-        *root = (struct shadow_root){0};
+        root->page = NULL;
     }
 }
 
-/* roots[i] comes to the front, the others move back. */
-static void to_front(struct shadow_vcpu *v, unsigned i)
+/* What is before roots[i] moves there. */
+static void move_back(struct shadow_vcpu *v, unsigned i)
 {
-    struct shadow_root root = v->roots[i];
     for (; i > 0; i--) {
         v->roots[i] = v->roots[i - 1];
     }
+}
+
+/* The others move back. */
+static void to_front(struct shadow_vcpu *v, unsigned i)
+{
+    struct shadow_root root = v->roots[i];
+    move_back(v, i);
     v->roots[0] = root;
+}
+
+/* Word by word: copied in larger pieces it would wait until it is written. */
+static void set_front(struct shadow_vcpu *v, const struct shadow_root *root)
+{
+    move_back(v, SHADOW_PREVIOUS_ROOTS);
+    v->roots[0].page = root->page;
+    v->roots[0].role = root->role;
+    v->roots[0].table = root->table;
+    for (unsigned i = 0; i < 4; i++) {
+        v->roots[0].pdptr[i] = root->pdptr[i];
+    }
 }
 
 /* Whether it stands for what it was made for: an anchor whose entry went does not. */
@@ -175,8 +194,7 @@ void shadow_choose_root(struct hv_vcpu *vcpu)
             wanted.page->roots++;
         }
         put(vcpu, &v->roots[SHADOW_PREVIOUS_ROOTS]);
-        v->roots[SHADOW_PREVIOUS_ROOTS] = wanted;
-        to_front(v, SHADOW_PREVIOUS_ROOTS);
+        set_front(v, &wanted);
     }
     set_root(vcpu);
 }
@@ -234,6 +252,14 @@ void shadow_set_regs(struct hv_vcpu *vcpu, const struct paging_regs *regs, const
     paging_compile(&v->guest, regs, cpu);
     paging_compile_shadow(&v->hardware, regs, NULL);
     v->role = role_of(&v->guest, regs, vcpu->space);
+    load_and_sync(vcpu);
+}
+
+void shadow_load_cr3(struct hv_vcpu *vcpu, uint64_t cr3)
+{
+    struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
+    assert(v->guest.mode != MV_PAGING_PAE);
+    paging_load_cr3(&v->guest, cr3);
     load_and_sync(vcpu);
 }
 

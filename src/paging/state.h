@@ -61,6 +61,7 @@ struct paging {
     bool has_large_4m;        /* CR4.PSE: otherwise bit 7 of a 32-bit PDE is ignored */
     bool has_global;          /* CR4.PGE */
     gpa_t root;               /* the table of the highest level that is walked; PAE's is of PDPTEs */
+    uint64_t root_mask;       /* of CR3 */
     uint64_t pdptr[4];        /* PAE */
     uint64_t reserved[2][X86_LEVELS_MAX + 1];    /* [PS is set][level]: bits that a present entry must not have */
     uint8_t denied[PT_KIND_COUNT][PT_WHO_COUNT]; /* bit r is set: rights r refuse such an access */
@@ -69,6 +70,12 @@ struct paging {
 
 /* Compile. Any values are allowed: what a processor would have refused to load is masked away. */
 void paging_compile(struct paging *ret, const struct paging_regs *regs, const struct paging_cpu *cpu);
+
+/* CR3 alone changed, which says where the tables are and nothing of how they are read. */
+static inline void paging_load_cr3(struct paging *p, uint64_t cr3)
+{
+    p->root = mv_gpa(cr3 & p->root_mask);
+}
 
 /*
  * What a processor obeys while it walks the hypervisor's tables in place of the guest's (paging/shadow.h): long

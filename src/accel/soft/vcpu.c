@@ -50,6 +50,14 @@ static void tell_regs(struct accel_vcpu *vcpu, const struct paging_regs *regs)
     }
 }
 
+static void tell_cr3(struct accel_vcpu *vcpu, uint64_t cr3)
+{
+    if (soft_has_shadow(vcpu)) {
+        hv_load_cr3(vcpu->hv, cr3);
+        soft_set_root(vcpu);
+    }
+}
+
 static void judge_privilege(struct accel_vcpu *vcpu)
 {
     vcpu->who_implicit = PT_SUPERVISOR;
@@ -142,7 +150,8 @@ bool soft_load_cr3(struct accel_vcpu *vcpu, uint64_t cr3)
         return false;
     }
     after.cr3 = keep ? cr3 & ~CR3_NO_FLUSH : cr3;
-    if (has_pdptrs(after.cr0, after.cr4, after.efer)) {
+    bool is_pae = has_pdptrs(after.cr0, after.cr4, after.efer);
+    if (is_pae) {
         if (load_pdptrs(vcpu, cr3, after.pdptr) < 0) {
             return false;
         }
@@ -152,7 +161,11 @@ bool soft_load_cr3(struct accel_vcpu *vcpu, uint64_t cr3)
     if (soft_has_shadow(vcpu)) {
         soft_count_intercept(vcpu, &vcpu->exits_cr3, "cr3_load");
     }
-    tell_regs(vcpu, &after);
+    if (is_pae) {
+        tell_regs(vcpu, &after);
+    } else {
+        tell_cr3(vcpu, after.cr3);
+    }
     vcpu->sregs.cr3 = after.cr3;
     return true;
 }
