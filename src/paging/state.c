@@ -113,7 +113,9 @@ void paging_compile(struct paging *ret, const struct paging_regs *regs, const st
         .write_protect = regs->cr0 & X86_CR0_WP,
         .has_large_4m = regs->cr4 & X86_CR4_PSE,
         .has_global = regs->cr4 & CR4_PGE,
-        .root_mask = is_long ? addresses : mode == MV_PAGING_PAE ? bits(5, 31) : bits(12, 31),
+        .root_mask = is_long                 ? addresses
+                     : mode == MV_PAGING_PAE ? bits(5, 31)
+                                             : bits(12, 31),
         .pkru = regs->pkru,
         .pkrs = regs->pkrs,
     };
