@@ -14,7 +14,7 @@
  * - levels=4 (default), 5: of its tables
  * - tlb=off (default), or L1=64x4 and, each behind a colon, L2=1536x12, L1-2M=, L1-1G=, L2-1G=: entries x ways;
  * off is a cache that counts nothing
- * - walk-caches=on (default with tlb=off), off (else): paging-structure caches; hybrid has none
+ * - walk-caches=on (default with tlb=off), off (else): paging-structure caches
  * - nested-tlb=on, off (default): a cache of the second dimension
  * - log-by=write-protection (default), dirty-bit, pml: how writes to logged pages are noticed. A harvest reads all
  * tables with dirty-bit, which does not go with dirty rings, and takes D from each dirty page with pml

@@ -228,15 +228,18 @@ static void fill_page(const struct guest_walk *g, struct walk_page *ret)
     ret->is_dirty = g->is_dirty;
 }
 
-/* Tables below the entries that were read, the leaf's excepted. */
-static void remember_tables(struct walker *w, uint64_t gva, const struct guest_walk *g, unsigned top)
+/* Tables below the entries that were read, the leaf's excepted. HW_HYBRID: of `guest_top` and below, the guest's.
+ */
+static void remember_tables(struct walker *w, uint64_t gva, const struct guest_walk *g, unsigned top,
+                            unsigned guest_top)
 {
     struct hw_mmu *mmu = w->mmu;
     for (unsigned level = g->level; level < top; level++) {
         struct walk_cache_hit hit = {.level = level,
                                      .table = g->tables[level],
                                      .host = w->host[level],
-                                     .is_writable = w->is_writable[level]};
+                                     .is_writable = w->is_writable[level],
+                                     .is_guest = level <= guest_top};
         walk_cache_insert(&mmu->walk_cache, &mmu->walked, gva, mmu->context, &hit);
     }
 }
@@ -312,7 +315,7 @@ static inline __attribute__((always_inline)) enum hw_end walk_once(struct walker
         combine(&g, page);
     }
     if (mmu->options.has_walk_caches && p->levels) {
-        remember_tables(w, gva.raw, &g, top);
+        remember_tables(w, gva.raw, &g, top, 0);
     }
     return HW_DONE;
 }
@@ -343,13 +346,15 @@ static __attribute__((noinline)) enum hw_end walk_shadow(struct walker *w, gva_t
 
 /* --- Hybrid: the shadow's tables as far as they go, and then the guest's own, in two dimensions ---- */
 
-/* The first of the guest's tables is known by its host address, and needs no walk. Nor does it need its gpa. */
+/* The first of the guest's tables is known by its host address, and needs no walk. Nor does it need its gpa. Of
+ * one that a cache knows both are known. */
 static void hybrid_step(void *ctx, gpa_t at, unsigned level, uint64_t entry)
 {
     const struct walker *w = ctx;
     const struct hw_mmu *mmu = w->mmu;
     if (__builtin_expect(mmu->hooks != NULL, 0) && mmu->hooks->step) {
-        bool is_host = level == w->cached.level && mmu->bus.gpa_of;
+        bool is_host = level == w->cached.level && mmu->bus.gpa_of &&
+                       w->cached.table.table.raw == (uint64_t)(uintptr_t)w->cached.host;
         gpa_t gpa = is_host ? mmu->bus.gpa_of(mmu->bus.opaque, mv_gva(0), (const void *)(uintptr_t)at.raw) : at;
         mmu->hooks->step(mmu->hooks->opaque, false, level, gpa.raw, entry);
     }
@@ -357,14 +362,23 @@ static void hybrid_step(void *ctx, gpa_t at, unsigned level, uint64_t entry)
 
 static const struct guest_walk_ops ops_hybrid = {ept_entry, ept_update, hybrid_step};
 
-/* From the guest's table at `host`, of that level, down. False: an entry changed, begin anew. */
-static bool walk_switched(struct walker *w, gva_t gva, struct pt_access access, struct guest_walk_table table,
-                          unsigned level, struct guest_walk *g)
+/* From a table of the guest's down. False: an entry changed, begin anew. */
+static bool walk_switched(struct walker *w, gva_t gva, struct pt_access access, const struct walk_cache_hit *from,
+                          struct guest_walk *g)
 {
-    w->cached = (struct walk_cache_hit){
-        .level = level, .table = table, .host = (uint8_t *)(uintptr_t)table.table.raw, .is_writable = true};
-    g->tables[level] = table;
-    return guest_walk_from(&w->mmu->guest, gva.raw, access, &ops_hybrid, w, level, g);
+    w->cached = *from;
+    g->tables[from->level] = from->table;
+    return guest_walk_from(&w->mmu->guest, gva.raw, access, &ops_hybrid, w, from->level, g);
+}
+
+/* By its host address. */
+static struct walk_cache_hit first_of_guest(uint64_t host, unsigned level, unsigned rights)
+{
+    return (struct walk_cache_hit){.level = level,
+                                   .table = {mv_gpa(host), (uint8_t)rights},
+                                   .host = (uint8_t *)(uintptr_t)host,
+                                   .is_writable = true,
+                                   .is_guest = true};
 }
 
 static enum hw_end end_switched(struct walker *w, gva_t gva, struct pt_access access, const struct guest_walk *g,
@@ -385,10 +399,10 @@ static enum hw_end end_switched(struct walker *w, gva_t gva, struct pt_access ac
     return HW_DONE;
 }
 
-/* Of the shadow's entries above the one that switches: they were used. */
-static void set_accessed(struct walker *w, gva_t gva, const struct guest_walk *g)
+/* Of the shadow's entries above the one that switches, from `top` on: they were used. */
+static void set_accessed(struct walker *w, gva_t gva, const struct guest_walk *g, unsigned top)
 {
-    for (unsigned level = w->mmu->walked.levels; level > g->level; level--) {
+    for (unsigned level = top; level > g->level; level--) {
         pt_word_t *word = (pt_word_t *)(uintptr_t)g->tables[level].table.raw + pt_index(gva.raw, level);
         uint64_t entry = pt_load(word);
         if ((entry & X86_ENTRY_P) && !(entry & X86_ENTRY_A)) { /* if it changed meanwhile, then next time */
@@ -406,6 +420,37 @@ static bool is_time(struct hw_mmu *mmu)
     return true;
 }
 
+/*
+ * Over the shadow's tables, from the root or from one of them that a cache knows. @return true: that was all, and
+ * `ret_end` says how it ended. False: the guest's tables go on from `ret`
+ */
+static bool walk_upper(struct walker *w, gva_t gva, struct pt_access access, struct guest_walk *g,
+                       struct walk_page *page, struct hw_fault *ret_fault, struct walk_cache_hit *ret,
+                       enum hw_end *ret_end)
+{
+    struct hw_mmu *mmu = w->mmu;
+    unsigned top = w->cached.level ? w->cached.level : mmu->walked.levels;
+    guest_walk(&mmu->walked, gva, access, &ops_shadow, w, top, w->cached.level ? &w->cached.table : NULL, g);
+    if (g->end == GUEST_WALK_MAPPED) {
+        fill_page(g, page);
+        shadow_final(mmu, gva, g, page);
+        if (mmu->options.has_walk_caches) {
+            remember_tables(w, gva.raw, g, top, 0);
+        }
+        *ret_end = HW_DONE;
+        return true;
+    }
+    /* At level 1 it is an entry for MMIO, which may have that bit of the generation. */
+    if (g->end != GUEST_WALK_RESERVED || g->level == 1 || !(g->entry & SHADOW_SWITCH)) {
+        *ret_end = end_shadow_fault(w, g, gva, ret_fault);
+        return true;
+    }
+    *ret =
+        first_of_guest(pt_address(g->entry), g->level - 1u, guest_entry_rights(&mmu->walked, g->entry, g->level));
+    set_accessed(w, gva, g, top);
+    return false;
+}
+
 static __attribute__((noinline)) enum hw_end walk_hybrid(struct walker *w, gva_t gva, struct pt_access access,
                                                          struct walk_page *page, struct hw_fault *ret_fault)
 {
@@ -414,32 +459,21 @@ static __attribute__((noinline)) enum hw_end walk_hybrid(struct walker *w, gva_t
     if (!paging_is_canonical(&mmu->paging, gva.raw) && mmu->paging.levels) {
         return end_shadow_fault(w, &g, gva, ret_fault);
     }
-    if (is_time(mmu)) {
-        *w->exit = (struct pt_exit){.reason = PT_EXIT_TIMER};
-        return HW_EXIT;
-    }
-    for (;;) {
-        struct guest_walk_table table = {mv_gpa((uint64_t)(uintptr_t)mmu->root), PT_RIGHTS_ALL};
-        unsigned level = mmu->guest.levels;
-        w->cached.level = 0;
-        if (!mmu->root_is_switched) {
-            guest_walk(&mmu->walked, gva, access, &ops_shadow, w, 0, NULL, &g);
-            if (g.end == GUEST_WALK_MAPPED) {
-                fill_page(&g, page);
-                shadow_final(mmu, gva, &g, page);
-                return HW_DONE;
-            }
-            /* At level 1 it is an entry for MMIO, which may have that bit of the generation. */
-            if (g.end != GUEST_WALK_RESERVED || g.level == 1 || !(g.entry & SHADOW_SWITCH)) {
-                return end_shadow_fault(w, &g, gva, ret_fault);
-            }
-            table.table = mv_gpa(pt_address(g.entry));
-            table.rights = (uint8_t)guest_entry_rights(&mmu->walked, g.entry, g.level);
-            level = g.level - 1u;
-            set_accessed(w, gva, &g);
+    for (;; w->cached.level = 0) {
+        struct walk_cache_hit from = w->cached.level ? w->cached : (struct walk_cache_hit){0};
+        unsigned top = from.level ? from.level : mmu->walked.levels;
+        enum hw_end end;
+        if (mmu->root_is_switched && from.level == 0) {
+            from = first_of_guest((uint64_t)(uintptr_t)mmu->root, mmu->guest.levels, PT_RIGHTS_ALL);
+        } else if (!from.is_guest && walk_upper(w, gva, access, &g, page, ret_fault, &from, &end)) {
+            return end;
         }
-        if (walk_switched(w, gva, access, table, level, &g)) {
-            return end_switched(w, gva, access, &g, page, ret_fault);
+        if (walk_switched(w, gva, access, &from, &g)) {
+            end = end_switched(w, gva, access, &g, page, ret_fault);
+            if (end == HW_DONE && mmu->options.has_walk_caches) {
+                remember_tables(w, gva.raw, &g, top, from.level);
+            }
+            return end;
         }
     }
 }
@@ -464,7 +498,11 @@ enum hw_end walk(struct hw_mmu *mmu, gva_t gva, struct pt_access access, struct 
     struct walker w = {.mmu = mmu, .exit = ret_exit};
     uint64_t guest_before = counters->refs_guest, nested_before = counters->refs_nested;
     enum hw_end end;
-    if (mmu->options.has_walk_caches && mmu->options.dimension != HW_HYBRID &&
+    if (mmu->options.dimension == HW_HYBRID && is_time(mmu)) {
+        *ret_exit = (struct pt_exit){.reason = PT_EXIT_TIMER};
+        return HW_EXIT;
+    }
+    if (mmu->options.has_walk_caches &&
         walk_cache_find(&mmu->walk_cache, &mmu->walked, gva.raw, mmu->context, &w.cached)) {
         counters->walk_cache_hits++;
         end = walk_in(&w, gva, access, ret_page, ret_fault);

@@ -5,10 +5,12 @@
  * What `meta` of an entry is:
  *   2-0    rights, ANDed from the root down to this entry
  *   3      the table may be written on the host's side
+ *   4      the table is the guest's, below shadow tables
  *   51-12  the table's guest-physical address; PAE's and 32-bit tables are aligned to pages as well
  */
 #define META_RIGHTS UINT64_C(7)
 #define META_WRITABLE (UINT64_C(1) << 3)
+#define META_GUEST (UINT64_C(1) << 4)
 #define META_TABLE UINT64_C(0x000ffffffffff000)
 
 int walk_cache_init(struct walk_cache *c, const struct hw_tlb_geometry geometry[X86_LEVELS_MAX + 1])
@@ -47,6 +49,7 @@ bool walk_cache_find(struct walk_cache *c, const struct paging *p, uint64_t gva,
                 .table = {mv_gpa(entry->meta & META_TABLE), (uint8_t)(entry->meta & META_RIGHTS)},
                 .host = (uint8_t *)(uintptr_t)entry->host,
                 .is_writable = (entry->meta & META_WRITABLE) != 0,
+                .is_guest = (entry->meta & META_GUEST) != 0,
             };
             return true;
         }
@@ -66,7 +69,8 @@ void walk_cache_insert(struct walk_cache *c, const struct paging *p, uint64_t gv
         .tag = assoc_tag(gva, shift, 0),
         .context = context,
         .host = (uint64_t)(uintptr_t)hit->host,
-        .meta = (hit->table.table.raw & META_TABLE) | hit->table.rights | (hit->is_writable ? META_WRITABLE : 0),
+        .meta = (hit->table.table.raw & META_TABLE) | hit->table.rights | (hit->is_writable ? META_WRITABLE : 0) |
+                (hit->is_guest ? META_GUEST : 0),
     };
     assoc_insert(a, &entry, shift);
 }

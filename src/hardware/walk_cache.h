@@ -23,6 +23,7 @@ struct walk_cache_hit {
     struct guest_walk_table table;
     uint8_t *host;    /* the table's page */
     bool is_writable; /* the host's side lets A and D be set in it */
+    bool is_guest;    /* HW_HYBRID: the guest's own, and not the shadow's */
 };
 
 /* `geometry` by level, of 2 to 5. 0, -EINVAL, -ENOMEM. */

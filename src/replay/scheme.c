@@ -114,14 +114,13 @@ static int make_memory(struct mv_replay *r, struct mv_error *err)
 
 static int make_vm(struct mv_replay *r, const struct mv_replay_options *o, struct mv_error *err)
 {
-    bool is_hybrid = strncmp(r->mmu, "hybrid", 6) == 0;
-    bool has_nested = is_hybrid || strcmp(r->mmu, "ept") == 0 || strcmp(r->mmu, "npt") == 0;
-    const char *walk_caches = is_hybrid ? "" : o->walk_caches ? ",walk-caches=on" : ",walk-caches=off";
+    bool has_nested = strcmp(r->mmu, "native") != 0 && strcmp(r->mmu, "shadow") != 0;
     const char *nested_tlb = has_nested && o->walk_caches ? ",nested-tlb=on" : "";
     char accel[512];
-    int length = snprintf(accel, sizeof accel, "soft,mmu=%s,host-page=%s,levels=%u,tlb=%s%s%s,populate=off",
-                          r->mmu, o->host_page ? o->host_page : "4K", r->levels, o->tlb ? o->tlb : TLB_DEFAULT,
-                          walk_caches, nested_tlb);
+    int length =
+        snprintf(accel, sizeof accel, "soft,mmu=%s,host-page=%s,levels=%u,tlb=%s,walk-caches=%s%s,populate=off",
+                 r->mmu, o->host_page ? o->host_page : "4K", r->levels, o->tlb ? o->tlb : TLB_DEFAULT,
+                 o->walk_caches ? "on" : "off", nested_tlb);
     if (length < 0 || (size_t)length >= sizeof accel) {
         return bad_option(err, "tlb", o->tlb, "as short as can be believed");
     }

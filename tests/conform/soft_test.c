@@ -620,7 +620,6 @@ static void bad_properties_are_named(void **state)
         "soft,mmu=shadow,eager-split=on",
         "soft,mmu=shadow,log-by=dirty-bit",
         "soft,mmu=shadow,nested-tlb=on",
-        "soft,mmu=hybrid,walk-caches=on",
         "soft,mmu=native,slot-zap-all=off",
         "soft,slot-zap-all=",
         "soft,access-dirty=off,log-by=dirty-bit",

@@ -139,8 +139,8 @@ def host_pages_and_levels_count():
 
 @test
 def walk_caches_shorten_walks():
-    for cold, warm in zip(replayed('--mmu', 'native,ept,npt,shadow', 'gups:size=64M,refs=100K'),
-                          replayed('--mmu', 'native,ept,npt,shadow', '--walk-caches', 'gups:size=64M,refs=100K')):
+    source = 'gups:size=64M,refs=100K'
+    for cold, warm in zip(replayed(source), replayed('--walk-caches', source), strict=True):
         equal(warm['tlb']['misses'], cold['tlb']['misses'])
         if not warm['walk']['mean'] < cold['walk']['mean'] / 2:
             raise AssertionError('%s: %s, and %s without' % (warm['mmu'], warm['walk']['mean'], cold['walk']['mean']))

@@ -295,7 +295,7 @@ static const struct property {
     {"host-page", set_host_page, EVERY, "4K, 2M or 1G"},
     {"levels", set_levels, EVERY, "4 or 5"},
     {"tlb", set_tlb, EVERY, "off, or arrays as in L1=64x4:L2=1536x12, whose number of sets is a power of two"},
-    {"walk-caches", set_walk_caches, ~BIT(HV_MMU_HYBRID), "on or off"},
+    {"walk-caches", set_walk_caches, EVERY, "on or off"},
     {"nested-tlb", set_nested_tlb, NESTED, "on or off"},
     {"log-by", set_log_by, EVERY, "write-protection, dirty-bit or pml"},
     {"access-dirty", set_access_dirty, EVERY, "on or off"},
