@@ -72,7 +72,7 @@ static void all_pages_are_there(void **state)
             assert_int_equal(info.prealloc_nthreads, nthreads ? nthreads : 1);
             assert_int_equal(watch.done, SIZE);
             assert_int_equal(watch.total, SIZE);
-            assert_true(watch.calls > 1);
+            assert_true(watch.calls > (nthreads > 1 ? 0 : 1)); /* whoever waits for threads may find them done */
             assert_true(watch.most_threads <= before + (nthreads > 1 ? nthreads : 0));
             assert_int_equal(threads_now(), before);
             mv_block_put(block);
