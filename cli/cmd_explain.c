@@ -34,7 +34,7 @@ static const char help[] =
     "Of a replayed guest:\n"
     "      --refs N            replay so many references of it (all)\n"
     "      --process ID        the guest's process that is meant (the one that runs at the end)\n"
-    "      --mmu SCHEME        native, ept, npt, shadow or hybrid (ept); of hybrid's tables nothing is said\n"
+    "      --mmu SCHEME        native, ept, npt, shadow or hybrid (ept)\n"
     "      --host-page SIZE    largest page of the hypervisor's tables: 4K, 2M or 1G (4K)\n"
     "      --guest-page SIZE   of the guest's pages: 4K, 2M or 1G (4K)\n"
     "      --levels N          of all page tables: 4 or 5 (4)\n"

@@ -67,11 +67,12 @@ static json_t *nested_entries(const struct mv_nested *nested)
     return array;
 }
 
-static const char *const nested_ends[] = {"none", "mapped", "not-present", "denied", "bad-entry", "log-full"};
+static const char *const nested_ends[] = {"none",      "mapped",   "not-present", "denied",
+                                          "bad-entry", "log-full", "switched"};
 
 static json_t *nested_value(const struct mv_nested *nested)
 {
-    static const char *const answers[] = {"none", "repair", "no-slot", "read-only-slot"};
+    static const char *const answers[] = {"none", "repair", "no-slot", "read-only-slot", "store"};
     if (nested->end == MV_NESTED_NONE) {
         return json_null();
     }
@@ -118,6 +119,8 @@ static json_t *shadow_value(const struct mv_shadow *shadow)
     bool has_page = shadow->page_size_bytes > 0;
     json_t *object = json_with(json_object(), "entries", shadow_entries(shadow));
     object = json_with(object, "end", json_text(nested_ends[shadow->end]));
+    object =
+        json_with(object, "guest_level", shadow->guest_level ? json_number(shadow->guest_level) : json_null());
     object = json_with(object, "rights", guest_rights(shadow->rights));
     object = json_with(object, "size", has_page ? json_number(shadow->page_size_bytes) : json_null());
     object = json_with(object, "hva", has_page ? json_hex(shadow->hva.raw) : json_null());

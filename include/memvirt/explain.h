@@ -177,7 +177,7 @@ MV_API size_t mv_entry_flags(const struct mv_chain *chain, size_t index, const c
 MV_API size_t mv_nested_flags(const struct mv_nested *nested, size_t index, const char *ret[MV_ENTRY_FLAGS_MAX]);
 
 /** The same for an entry of shadow tables: as those of a guest, and HOST-W and MMU-W, by which the hypervisor
- * knows why W is not there; MMIO. */
+ * knows why W is not there; MMIO; SWITCH, where the guest's own table is next. */
 MV_API size_t mv_shadow_flags(const struct mv_shadow *shadow, size_t index, const char *ret[MV_ENTRY_FLAGS_MAX]);
 /** "none", "fix", "open", "store", "without-wp", "reflect", "no-slot", "read-only-slot". Static. */
 MV_API const char *mv_shadow_answer_name(enum mv_shadow_answer answer);

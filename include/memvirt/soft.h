@@ -360,6 +360,7 @@ enum mv_nested_end {
     MV_NESTED_DENIED,    /**< the entries do not allow it */
     MV_NESTED_BAD_ENTRY, /**< EPT misconfiguration; NPT: a reserved bit is set. So an entry for MMIO looks */
     MV_NESTED_LOG_FULL,  /**< the page-modification log has no room for it */
+    MV_NESTED_SWITCHED,  /**< hybrid: from here on the guest's own tables are walked */
 };
 
 /** What the hypervisor would do about an exit. */
@@ -368,6 +369,7 @@ enum mv_nested_answer {
     MV_NESTED_REPAIR,        /**< a slot has the page: it is mapped, and the access tried again */
     MV_NESTED_NO_SLOT,       /**< it makes the access itself: MMIO */
     MV_NESTED_READONLY_SLOT, /**< the same, for a write */
+    MV_NESTED_STORE,         /**< hybrid: it makes the write, which is to a table that is shadowed */
 };
 
 /** An entry of the hypervisor's tables. */
@@ -426,8 +428,9 @@ struct mv_shadow_entry {
 /** Shadow tables on the way of one address, as the hardware would walk them, and what an access would come to. */
 struct mv_shadow {
     enum mv_nested_end end; /**< NONE: there are no shadow tables. BAD_ENTRY: MMIO is marked so */
-    size_t entry_count;     /**< 0: not even a root, or the address is none */
+    size_t entry_count;     /**< 0: not even a root, or the address is none; SWITCHED: the root is the guest's */
     struct mv_shadow_entry entries[5];
+    unsigned guest_level;     /**< SWITCHED: of the first of the guest's own tables; else 0 */
     unsigned rights;          /**< MV_RIGHT_ of the page */
     uint64_t page_size_bytes; /**< of the mapping, if there is one; else 0 */
     mv_hva_t hva;             /**< of the byte, likewise */

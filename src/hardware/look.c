@@ -78,6 +78,9 @@ void hw_look_nested(const struct hw_mmu *mmu, const pt_word_t *root, gpa_t gpa, 
     uint64_t entries[X86_LEVELS_MAX + 1];
     *ret = (struct hw_look){.need = need_of(mmu, is_ept, use)};
     ret->end = descend(mmu, is_ept, root, gpa, ret, entries);
+    if (is_ept && !mmu->options.ept.access_dirty && use == HW_LOOK_TABLE_UPDATE && !(ret->rights & NESTED_R)) {
+        ret->need = NESTED_R; /* it is read before it is written */
+    }
     if (ret->end == HW_LOOK_MAPPED && is_ept && mmu->options.ept.access_dirty) {
         unsigned top = mmu->options.nested_levels, leaf = ret->steps[ret->count - 1].level;
         if (nested_log_is_full(mmu, entries, top, leaf, ret->need & NESTED_W)) {

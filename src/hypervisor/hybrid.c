@@ -7,6 +7,7 @@
 
 #include "base/os_populate.h"
 #include "hypervisor/shadow.h"
+#include "hypervisor/shadow_look.h"
 #include "hypervisor/tdp_fault.h"
 #include "hypervisor/tdp_zap.h"
 #include "paging/ept.h"
@@ -443,6 +444,7 @@ const struct hv_mmu_ops hv_mmu_hybrid = {
     .shrink = shrink,
     .limited_tables = limited_tables,
     .collect = collect,
-    /* Without .present_root: EPT translates what is nested, and who asks for other addresses would be misled. */
+    .present_root = tdp_present_root, /* of what is nested alone */
+    .look = shadow_look,
     .table_bytes = table_bytes,
 };

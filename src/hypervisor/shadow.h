@@ -291,6 +291,8 @@ void shadow_choose_root(struct hv_vcpu *vcpu);
 void shadow_drop_roots(struct hv_vcpu *vcpu);
 int shadow_load_root(struct hv_vcpu *vcpu);
 void shadow_set_regs(struct hv_vcpu *vcpu, const struct paging_regs *regs, const struct paging_cpu *cpu);
+/* Whether it stands for what it was made for: an anchor whose entry went does not. Under the lock. */
+bool shadow_root_is_good(const struct shadow *s, const struct shadow_page *page);
 void shadow_load_cr3(struct hv_vcpu *vcpu, uint64_t cr3);
 void shadow_set_keys(struct hv_vcpu *vcpu, uint32_t pkru, uint32_t pkrs);
 void shadow_invalidate(struct hv_vcpu *vcpu, gva_t gva);

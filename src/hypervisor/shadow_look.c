@@ -39,17 +39,36 @@ static void own_step(void *ctx, gpa_t at, unsigned level, uint64_t entry)
 
 static const struct guest_walk_ops own_tables = {.entry = own_entry, .step = own_step};
 
+/* Hybrid: the guest's own tables go on from here, or are all there is. */
+static bool is_switched(const struct shadow_page *root, const struct guest_walk *walk, struct hv_shadow_look *look)
+{
+    if (root && shadow_is_anchor(root)) {
+        look->guest_level = (uint8_t)(root->role.level - 1);
+    } else if (walk->end == GUEST_WALK_RESERVED && walk->level > 1 && shadow_is_switch(walk->entry)) {
+        look->guest_level = (uint8_t)(walk->level - 1);
+    }
+    return look->guest_level > 0;
+}
+
 /* As the hardware would: from the root that it has, or would load in place of one that is obsolete. */
 static void walk_own(const struct hv_vcpu *vcpu, gva_t gva, struct pt_access access, struct hv_shadow_look *look)
 {
     const struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
     const struct shadow_page *root = v->roots[0].page;
-    bool is_good = root && shadow_is_valid(shadow_of(vcpu->vm), root);
+    bool is_good = root && shadow_root_is_good(shadow_of(vcpu->vm), root);
     struct paging p = v->hardware;
     struct looking looking = {.page = is_good ? root : NULL, .look = look};
     struct guest_walk walk = {.end = GUEST_WALK_NON_CANONICAL};
     p.root = mv_gpa((uint64_t)(uintptr_t)(is_good ? root->table : v->empty));
-    guest_walk(&p, gva, access, &own_tables, &looking, 0, NULL, &walk);
+    for (unsigned level = 2; level <= p.levels && shadow_of(vcpu->vm)->hybrid; level++) {
+        p.reserved[0][level] |= SHADOW_SWITCH;
+    }
+    if (!is_good || !shadow_is_anchor(root)) {
+        guest_walk(&p, gva, access, &own_tables, &looking, 0, NULL, &walk);
+    }
+    if (is_switched(is_good ? root : NULL, &walk, look)) {
+        return;
+    }
     look->end = walk.end;
     look->code = walk.end == GUEST_WALK_MAPPED || walk.end == GUEST_WALK_NON_CANONICAL ? 0 : walk.error_code;
     if (walk.end == GUEST_WALK_MAPPED || walk.end == GUEST_WALK_DENIED || walk.end == GUEST_WALK_KEY_DENIED) {
@@ -255,7 +274,8 @@ void shadow_look(struct hv_vcpu *vcpu, gva_t gva, struct pt_access access, struc
         ret->answer = HV_SHADOW_GOES_ON;
     } else {
         walk_own(vcpu, gva, access, ret);
-        ret->answer = ret->end == GUEST_WALK_NON_CANONICAL ? HV_SHADOW_GOES_ON : answer(vcpu, gva, access, ret);
+        bool is_over = ret->guest_level > 0 || ret->end == GUEST_WALK_NON_CANONICAL;
+        ret->answer = is_over ? HV_SHADOW_GOES_ON : answer(vcpu, gva, access, ret);
     }
     if (ret->host) {
         uint64_t frame = ret->host >> GUEST_PAGE_SHIFT;

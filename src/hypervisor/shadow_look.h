@@ -35,9 +35,10 @@ struct hv_shadow_look {
     uint8_t rights; /* PT_RIGHT_, MAPPED and DENIED */
     uint8_t shift;  /* MAPPED, DENIED and KEY_DENIED, as the next */
     uint64_t host;
-    uint32_t code; /* of the #PF that is the exit */
-    bool is_table; /* a guest table that is shadowed is there, ... */
-    bool protects; /* ... which is read-only to everybody */
+    uint32_t code;       /* of the #PF that is the exit */
+    uint8_t guest_level; /* hybrid: of the guest's table at which the hardware leaves ours, or 0; GOES_ON then */
+    bool is_table;       /* a guest table that is shadowed is there, ... */
+    bool protects;       /* ... which is read-only to everybody */
     enum hv_shadow_answer answer;
 };
 

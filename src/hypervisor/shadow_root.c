@@ -145,8 +145,7 @@ static void set_front(struct shadow_vcpu *v, const struct shadow_root *root)
     }
 }
 
-/* Whether it stands for what it was made for: an anchor whose entry went does not. */
-static bool is_good(const struct shadow *s, const struct shadow_page *page)
+bool shadow_root_is_good(const struct shadow *s, const struct shadow_page *page)
 {
     return shadow_is_valid(s, page) && !(shadow_is_anchor(page) && pt_load(&page->table[0]) == 0);
 }
@@ -174,7 +173,7 @@ void shadow_choose_root(struct hv_vcpu *vcpu)
     bool nested = is_nested(vcpu, &wanted);
     unsigned found = 0;
     for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
-        if (v->roots[i].page && !is_good(s, v->roots[i].page)) {
+        if (v->roots[i].page && !shadow_root_is_good(s, v->roots[i].page)) {
             put(vcpu, &v->roots[i]);
         }
         if (v->roots[i].page && is_same(&v->roots[i], &wanted)) {
@@ -294,7 +293,8 @@ void shadow_invalidate(struct hv_vcpu *vcpu, gva_t gva)
     pthread_mutex_lock(&s->lock);
     for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
         struct shadow_page *page = v->roots[i].page;
-        if (page && is_good(s, page) && !shadow_is_anchor(page) && v->roots[i].role.word == v->role.word) {
+        if (page && shadow_root_is_good(s, page) && !shadow_is_anchor(page) &&
+            v->roots[i].role.word == v->role.word) {
             shadow_sync_path(vcpu, page, gva);
         }
     }

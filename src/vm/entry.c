@@ -161,6 +161,9 @@ size_t mv_shadow_flags(const struct mv_shadow *shadow, size_t index, const char 
             ret[count++] = shadow_bits[i].name;
         }
     }
+    if (is_last && shadow->end == MV_NESTED_SWITCHED) {
+        ret[count++] = "SWITCH";
+    }
     return count;
 }
 

@@ -177,6 +177,24 @@ static void fill_chain(const struct question *q, struct mv_chain *chain)
     chain->end = chain_end(walk, &chain->page);
 }
 
+/* Hybrid: the guest's tables from that level on are the hardware's, and the first of them is known by its host
+ * address; what is above, or all, has the shadow in its place. */
+static void keep_what_is_nested(struct mv_chain *chain)
+{
+    unsigned level = chain->shadow.guest_level;
+    if (chain->shadow.end == MV_NESTED_NONE) {
+        return;
+    }
+    for (size_t i = 0; i < chain->entry_count; i++) {
+        if (chain->entries[i].level >= level) {
+            chain->entries[i].at.nested = (struct mv_nested){.end = MV_NESTED_NONE};
+        }
+    }
+    if (level == 0) {
+        chain->page.nested = (struct mv_nested){.end = MV_NESTED_NONE};
+    }
+}
+
 static int explain(struct mv_vcpu *vcpu, mv_gva_t gva, const struct mv_asked *asked, struct mv_chain *ret,
                    struct mv_error *err)
 {
@@ -209,6 +227,7 @@ static int explain(struct mv_vcpu *vcpu, mv_gva_t gva, const struct mv_asked *as
     fill_chain(&q, &chain);
     if (cpu) {
         cpu->look_shadow(vcpu->accel, gva, &q.access, &chain.shadow);
+        keep_what_is_nested(&chain);
     }
     if (asked) {
         chain.is_judged = true;

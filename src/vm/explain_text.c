@@ -64,6 +64,7 @@ static const char *answer_text(enum mv_nested_answer answer)
     case MV_NESTED_REPAIR: return "the hypervisor maps the slot's page, and the access is tried again";
     case MV_NESTED_NO_SLOT: return "no slot has it: the hypervisor makes the access itself";
     case MV_NESTED_READONLY_SLOT: return "the slot is read-only: the hypervisor makes the access itself";
+    case MV_NESTED_STORE: return "a table that is shadowed: the hypervisor makes the write";
     case MV_NESTED_NO_EXIT: break;
     }
     return "";
@@ -77,6 +78,7 @@ static const char *nested_end_text(enum mv_nested_end end)
     case MV_NESTED_BAD_ENTRY: return "the entry is one that hardware refuses, which marks MMIO";
     case MV_NESTED_LOG_FULL: return "the page-modification log is full";
     case MV_NESTED_NONE:
+    case MV_NESTED_SWITCHED:
     case MV_NESTED_MAPPED: break;
     }
     return "";
@@ -314,6 +316,10 @@ static void print_shadow_end(struct out *out, const struct mv_chain *chain)
         add(out, "    #PF of the shadow tables, error code 0x%" PRIx64 ": %s; %s", shadow->code,
             nested_end_text(shadow->end), shadow_answer_text(shadow->answer));
         end_line(out);
+    } else if (shadow->end == MV_NESTED_SWITCHED) {
+        add(out, "    the guest's own tables from level %u on, through EPT: the first by its host address",
+            shadow->guest_level);
+        end_line(out);
     } else if (shadow->end == MV_NESTED_MAPPED) {
         bool is_stale = chain->page.hva.raw != shadow->hva.raw || (chain->is_judged && chain->verdict.vector != 0);
         add(out, "    the hardware lets it through%s",
@@ -327,7 +333,8 @@ static void print_shadow(struct out *out, const struct mv_chain *chain)
     if (chain->shadow.end == MV_NESTED_NONE) {
         return;
     }
-    add(out, "  shadow tables:%s", chain->shadow.entry_count == 0 ? " not even a root" : "");
+    add(out, "  shadow tables:%s",
+        chain->shadow.entry_count == 0 && chain->shadow.end != MV_NESTED_SWITCHED ? " not even a root" : "");
     end_line(out);
     for (size_t i = 0; i < chain->shadow.entry_count; i++) {
         print_shadow_entry(out, &chain->shadow, i);

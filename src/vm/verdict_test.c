@@ -87,6 +87,22 @@ static void randomize(struct rig *rig)
     rig->is_long = mode.paging >= MV_PAGING_4LEVEL;
 }
 
+/* Each table is used at one level, so that hybrid nests some and others not: 0 is the root, and so on. */
+static void put_in_layers(struct rig *rig)
+{
+    static const struct {
+        unsigned first, count;
+    } below[] = {{1, 2}, {3, 2}, {3, 2}, {5, 3}, {5, 3}}; /* of tables 0 to 4 */
+    for (unsigned t = 0; t < sizeof below / sizeof below[0]; t++) {
+        for (unsigned i = 0; i < 512; i++) {
+            uint64_t entry;
+            memcpy(&entry, rig->ram + TABLE(t) + 8 * i, 8);
+            entry &= ~UINT64_C(0x000ffffffffff000);
+            set_entry(rig, t, i, entry | TABLE(below[t].first + random_bits() % below[t].count));
+        }
+    }
+}
+
 /* The tables are there; their shadow hears of it as if the guest had stored them. */
 static void store_tables(struct rig *rig)
 {
@@ -197,17 +213,69 @@ static void compare_shadow(const struct rig *rig, const struct mv_chain *chain,
     }
 }
 
+static bool is_this_exit(const struct rig *rig, const struct mv_nested *nested, mv_gpa_t gpa)
+{
+    return nested->exit && strcmp(nested->exit, rig->first_exit.reason) == 0 && gpa.raw == rig->first_exit.gpa &&
+           nested->code == rig->first_exit.code;
+}
+
+static void print_line(void *opaque, const char *line)
+{
+    (void)opaque;
+    print_message("# %s\n", line);
+}
+
+/* Above the switch as with shadow tables, below it as with EPT without A and D: that a table may not be written is
+ * asked when the walk has come to its end. */
+static void compare_hybrid(const struct rig *rig, const struct mv_chain *chain, uint64_t table_writes)
+{
+    const struct mv_shadow *s = &chain->shadow;
+    if (strcmp(rig->first_exit.reason, "timer") == 0 && rig->first_exit.count > 0) {
+        return;
+    }
+    if (s->end != MV_NESTED_SWITCHED) {
+        assert_null(first_stop(chain));
+        assert_int_equal(s->exit != NULL, rig->first_exit.count > 0);
+        if (s->exit) {
+            assert_string_equal(s->exit, rig->first_exit.reason);
+            assert_int_equal(s->code, rig->first_exit.code);
+        }
+        return;
+    }
+    assert_null(s->exit);
+    bool is_said = chain->verdict.rule == MV_RULE_NO_TABLE, has_any = first_stop(chain) != NULL;
+    for (size_t i = 0; i < chain->entry_count && !is_said; i++) {
+        assert_true(chain->entries[i].level < s->guest_level || chain->entries[i].at.nested.end == MV_NESTED_NONE);
+        is_said = is_this_exit(rig, &chain->entries[i].at.nested, chain->entries[i].at.gpa);
+    }
+    if (is_this_exit(rig, &chain->page.nested, chain->page.gpa)) {
+        is_said = true;
+        assert_int_equal(table_writes, chain->page.nested.answer == MV_NESTED_STORE);
+    }
+    if (!(is_said || (rig->first_exit.count == 0 && !has_any))) {
+        print_message("# %u exits, the first %s, gpa 0x%" PRIx64 ", 0x%" PRIx64 "\n", rig->first_exit.count,
+                      rig->first_exit.reason, rig->first_exit.gpa, rig->first_exit.code);
+        mv_chain_print(chain, print_line, NULL);
+    }
+    assert_true(is_said || (rig->first_exit.count == 0 && !has_any));
+}
+
 struct tally {
+    unsigned switched[6]; /* by the level of the first table that is the guest's; 0: none is */
     unsigned rules[MV_RULE_NO_SLOT + 1];
     unsigned answers[MV_SHADOW_READONLY_SLOT + 1];
-    unsigned exits;
+    unsigned exits, stores;
 };
 
 enum compared {
     COMPARES_NO_EXITS,
     COMPARES_EXITS,
     COMPARES_SHADOW,
+    COMPARES_HYBRID,
 };
+
+/* Of long mode. With few ways to the lowest tables they are come by more than once. */
+static uint64_t gva_mask;
 
 static uint64_t table_writes(const struct rig *rig)
 {
@@ -218,13 +286,16 @@ static uint64_t table_writes(const struct rig *rig)
 
 static void ask_and_do(struct rig *rig, enum compared compared, struct tally *tally)
 {
-    uint64_t gva = random_bits() & (rig->is_long ? UINT64_C(0x7fffffffffff) : UINT32_MAX);
+    uint64_t gva = random_bits() & (rig->is_long ? gva_mask : UINT32_MAX);
     enum mv_access access = (enum mv_access)(random_bits() % 3);
     bool is_implicit = access == MV_ACCESS_READ && one_in(4);
     struct mv_soft_outcome outcome = {.end = MV_SOFT_DONE};
     struct mv_soft_place place;
     uint8_t byte;
     gva |= one_in(20) ? random_bits() << 47 : 0;
+    if (compared == COMPARES_HYBRID && rig->is_long) { /* what a TLB has of before goes */
+        assert_true(mv_soft_load_cr3(rig->vcpu, TABLE(0)));
+    }
     struct mv_chain chain = ask(rig, gva, access, is_implicit ? MV_WHO_IMPLICIT : MV_WHO_CURRENT);
     uint64_t writes_before = table_writes(rig);
     if (is_implicit) {
@@ -238,6 +309,11 @@ static void ask_and_do(struct rig *rig, enum compared compared, struct tally *ta
     } else if (compared == COMPARES_SHADOW) {
         compare_shadow(rig, &chain, &outcome, table_writes(rig) - writes_before);
     }
+    if (compared == COMPARES_HYBRID) {
+        compare_hybrid(rig, &chain, table_writes(rig) - writes_before);
+        tally->stores += chain.page.nested.answer == MV_NESTED_STORE && chain.verdict.rule == MV_RULE_NONE;
+    }
+    tally->switched[chain.shadow.guest_level]++;
     tally->answers[chain.shadow.answer]++;
     tally->rules[chain.verdict.rule]++;
     tally->exits += rig->first_exit.count > 0;
@@ -249,13 +325,18 @@ static void what_is_said_happens(const char *accel, enum compared compared)
     const char *given = getenv("MEMVIRT_SEED");
     uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
     struct tally tally = {0};
+    unsigned nested = 0;
     struct rig rig;
     print_message("# MEMVIRT_SEED=%" PRIu64 " %s\n", seed, accel);
     state_of_random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    gva_mask = strstr(accel, "nest-") ? UINT64_C(0x804021ffff) : UINT64_C(0x7fffffffffff);
     rig_open(&rig, accel);
     for (unsigned round = 0; round < 60; round++) {
         randomize(&rig);
-        if (strstr(accel, "shadow")) {
+        if (strstr(accel, "nest-") && rig.is_long) {
+            put_in_layers(&rig);
+        }
+        if (strstr(accel, "shadow") || strstr(accel, "hybrid")) {
             store_tables(&rig);
         }
         for (unsigned i = 0; i < 120; i++) {
@@ -270,6 +351,14 @@ static void what_is_said_happens(const char *accel, enum compared compared)
     for (unsigned i = 0; compared == COMPARES_SHADOW && i <= MV_SHADOW_READONLY_SLOT; i++) {
         print_message("# shadow: %-15s %u\n", mv_shadow_answer_name((enum mv_shadow_answer)i), tally.answers[i]);
         assert_true(tally.answers[i] > 0 || (i == MV_SHADOW_OPEN && strstr(accel, "unsync=off")));
+    }
+    for (unsigned level = 0; compared == COMPARES_HYBRID && level <= 4; level++) {
+        print_message("# hybrid: the guest's own tables from level %u on: %u\n", level, tally.switched[level]);
+        nested += level > 0 ? tally.switched[level] : 0;
+    }
+    assert_true(compared != COMPARES_HYBRID || nested > 0);
+    if (compared == COMPARES_HYBRID) {
+        print_message("# hybrid: %u writes to tables that are shadowed\n", tally.stores);
     }
     print_message("# %u accesses had exits\n", tally.exits);
     assert_true(tally.exits > 0);
@@ -317,6 +406,16 @@ static void shadow_without_unsync_does_as_explained(void **state)
 {
     (void)state;
     what_is_said_happens("soft,mmu=shadow,unsync=off,host-page=4K", COMPARES_SHADOW);
+}
+
+static void hybrid_does_as_explained(void **state)
+{
+    (void)state;
+    what_is_said_happens("soft,mmu=hybrid,policy-writes=1", COMPARES_HYBRID);
+    what_is_said_happens("soft,mmu=hybrid,policy=nest-1", COMPARES_HYBRID);
+    what_is_said_happens("soft,mmu=hybrid,policy=nest-2,host-page=4K", COMPARES_HYBRID);
+    what_is_said_happens("soft,mmu=hybrid,policy=nest-3", COMPARES_HYBRID);
+    what_is_said_happens("soft,mmu=hybrid,policy=nested", COMPARES_HYBRID);
 }
 
 /* --- in words ---------------------------------------------------------------------------------------------------
@@ -498,6 +597,7 @@ int main(void)
         cmocka_unit_test(npt_does_as_explained),
         cmocka_unit_test(shadow_does_as_explained),
         cmocka_unit_test(shadow_without_unsync_does_as_explained),
+        cmocka_unit_test(hybrid_does_as_explained),
         cmocka_unit_test(each_rule_has_its_words),
     };
     return cmocka_run_group_tests_name("verdict", tests, NULL, NULL);

@@ -132,6 +132,24 @@ def exits_of_shadow_tables():
 
 
 @test
+def hybrid_changes_over():
+    """Shadow tables above, the guest's own page table below them: it is nested, since fork writes to it."""
+    command = ('--replay', 'fork:size=1M,processes=1', '--refs', '300', '--mmu', 'hybrid', '--access', 'write', hex(BASE))
+    chain = one(*command[1:])
+    shadow = chain['shadow']
+    equal((shadow['end'], shadow['guest_level'], shadow['exit'], shadow['answer']), ('switched', 1, None, 'none'))
+    equal([entry['level'] for entry in shadow['entries']], [4, 3, 2])
+    equal(shadow['entries'][2]['flags'][-1], 'SWITCH')
+    equal(int(shadow['entries'][2]['value'], 16) & 0x7fffffffff000, int(chain['entries'][3]['hva'], 16) & ~0xfff)
+    equal([entry['nested'] for entry in chain['entries']], [None] * 4)
+    equal((chain['page']['nested']['format'], chain['page']['nested']['exit']), ('ept', 'ept_violation'))
+    equal((chain['verdict']['rule'], chain['verdict']['vector']), ('write-protected', 14))
+    out = memvirt('explain', *command).expect(0).out
+    contains(out, " SWITCH\n      in place of the guest's table at gpa 0x")
+    contains(out, "\n    the guest's own tables from level 1 on, through EPT: the first by its host address\n")
+
+
+@test
 def shadow_in_text():
     with temporary() as folder:
         path = trace(folder, [(0, BASE)])

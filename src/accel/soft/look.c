@@ -10,7 +10,21 @@
 #include "accel/soft/internal.h"
 #include "hypervisor/shadow_look.h"
 
-static enum mv_nested_answer answer_to(struct accel_vcpu *vcpu, gpa_t gpa, unsigned need)
+/* Hybrid: a table that is shadowed may not be written through EPT. */
+static bool is_to_table(const struct hv_vcpu *hv, const struct hv_slot *slot, gpa_t gpa)
+{
+    struct hv_vm *vm = hv->vm;
+    if (vm->options.mmu != HV_MMU_HYBRID) {
+        return false;
+    }
+    pthread_mutex_lock(&shadow_of(vm)->lock);
+    uint64_t host = hv_slot_hva(slot, gpa.raw >> GUEST_PAGE_SHIFT).raw;
+    bool ret = shadow_is_tracked(shadow_of(vm), host >> GUEST_PAGE_SHIFT);
+    pthread_mutex_unlock(&shadow_of(vm)->lock);
+    return ret;
+}
+
+static enum mv_nested_answer answer_to(struct accel_vcpu *vcpu, gpa_t gpa, enum mv_nested_use use, unsigned need)
 {
     struct hv_vcpu *hv = vcpu->hv;
     const struct hv_slot *slot =
@@ -18,8 +32,10 @@ static enum mv_nested_answer answer_to(struct accel_vcpu *vcpu, gpa_t gpa, unsig
     if (!slot) {
         return MV_NESTED_NO_SLOT;
     }
-    bool is_refused = (need & (1u << MV_ACCESS_WRITE)) && (slot->flags & KVM_MEM_READONLY);
-    return is_refused ? MV_NESTED_READONLY_SLOT : MV_NESTED_REPAIR;
+    if ((need & (1u << MV_ACCESS_WRITE)) && (slot->flags & KVM_MEM_READONLY)) {
+        return MV_NESTED_READONLY_SLOT;
+    }
+    return use == MV_NESTED_WRITE && is_to_table(hv, slot, gpa) ? MV_NESTED_STORE : MV_NESTED_REPAIR;
 }
 
 static enum hw_look_use use_of(enum mv_nested_use use)
@@ -77,12 +93,12 @@ void soft_look_nested(struct accel_vcpu *vcpu, gpa_t gpa, enum mv_nested_use use
     rendezvous_enter(&vcpu->hv->inside);
     hw_look_nested(vcpu->hw, vm->mmu->present_root(vm, vcpu->hv->space), gpa, use_of(use), &look);
     if (look.end != HW_LOOK_MAPPED) {
-        ret->answer = look.end == HW_LOOK_LOG_FULL ? MV_NESTED_REPAIR : answer_to(vcpu, gpa, look.need);
+        ret->answer = look.end == HW_LOOK_LOG_FULL ? MV_NESTED_REPAIR : answer_to(vcpu, gpa, use, look.need);
         ret->exit = soft_exit_name(look.exit.reason);
         ret->code = look.exit.code;
     }
     rendezvous_leave(&vcpu->hv->inside);
-    ret->format = vm->mmu->name;
+    ret->format = vm->options.mmu == HV_MMU_NPT ? "npt" : "ept";
     fill(&look, gpa, ret);
 }
 
@@ -177,7 +193,8 @@ void soft_look_shadow(struct accel_vcpu *vcpu, gva_t gva, const struct pt_access
     mmu->look(vcpu->hv, gva, *access, &look);
     rendezvous_leave(&vcpu->hv->inside);
     bool is_emulated = vcpu->vm->options.hv.emulate_supervisor && access->who != PT_USER; /* no hardware walks */
-    ret->end = end_of_walk(look.end);
+    ret->end = look.guest_level > 0 ? MV_NESTED_SWITCHED : end_of_walk(look.end);
+    ret->guest_level = look.guest_level;
     ret->answer = is_emulated ? MV_SHADOW_NO_EXIT : answer_of(look.answer);
     ret->rights = look.rights; /* MV_RIGHT_ are the same bits */
     ret->is_table = look.is_table;
