@@ -68,7 +68,7 @@ void dirty_bitmap_destroy(struct dirty_bitmap *bitmap)
  * Move whole blocks that nobody marks any more: they are zero then. What was not touched is zero, and is not read.
  * `to` is the caller's, of any alignment.
  */
-static void take_blocks(uint64_t *words, unsigned char *touched, unsigned char *to, size_t blocks)
+static void take_blocks(uint64_t *words, const unsigned char *touched, unsigned char *to, size_t blocks)
 {
     for (size_t i = 0; i < blocks; i++) {
         uint64_t *from = &words[i * DIRTY_BLOCK_WORDS];
@@ -81,12 +81,11 @@ static void take_blocks(uint64_t *words, unsigned char *touched, unsigned char *
         }
         memcpy(out, from, BLOCK_BYTES);
         memset(from, 0, BLOCK_BYTES);
-        touched[i] = 0;
     }
 }
 
 /* Faster, where the processor has it. */
-__attribute__((target("avx2"))) static void take_blocks_avx2(uint64_t *words, unsigned char *touched,
+__attribute__((target("avx2"))) static void take_blocks_avx2(uint64_t *words, const unsigned char *touched,
                                                              unsigned char *to, size_t blocks)
 {
     const __m256i zero = _mm256_setzero_si256();
@@ -105,7 +104,6 @@ __attribute__((target("avx2"))) static void take_blocks_avx2(uint64_t *words, un
         _mm256_storeu_si256(out + 1, b);
         _mm256_storeu_si256(from, zero);
         _mm256_storeu_si256(from + 1, zero);
-        touched[i] = 0;
     }
 }
 
@@ -118,6 +116,7 @@ void dirty_take_words(uint64_t *words, unsigned char *touched, unsigned char *to
     } else {
         take_blocks(words, touched, to, blocks);
     }
+    memset(touched, 0, blocks);
     if (rest > 0) {
         memcpy(to + whole * sizeof(uint64_t), &words[whole], rest);
         memset(&words[whole], 0, rest);
@@ -236,6 +235,9 @@ static void sync_slot(struct hv_vm *vm, const struct hv_slot *slot)
 {
     if (vm->options.log_by == HV_LOG_BY_PML) {
         drain_pml(vm);
+    }
+    if (vm->options.log_by != HV_LOG_BY_DIRTY_BIT) {
+        return;
     }
     pthread_mutex_lock(&vm->mmu_lock);
     bool flush = vm->mmu->log_harvest(vm, slot);
