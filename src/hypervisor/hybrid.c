@@ -268,7 +268,7 @@ static void populate(struct hv_vcpu *vcpu, const struct tdp_fault *fault)
 static bool is_to_table(struct hv_vcpu *vcpu, const struct tdp_fault *fault)
 {
     const struct hv_slot *slot = hv_slot_of_gfn(hv_slots(vcpu), fault->gfn, &vcpu->slot_hint[vcpu->space]);
-    return fault->kind == MV_ACCESS_WRITE && slot && !(slot->flags & HV_SLOT_INVALID) &&
+    return fault->kind == MV_ACCESS_WRITE && slot && !(slot->flags & (HV_SLOT_INVALID | KVM_MEM_READONLY)) &&
            shadow_is_tracked(shadow_of(vcpu->vm), hv_slot_hva(slot, fault->gfn).raw >> GUEST_PAGE_SHIFT);
 }
 
