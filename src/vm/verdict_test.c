@@ -320,6 +320,19 @@ static void ask_and_do(struct rig *rig, enum compared compared, struct tally *ta
     mv_chain_release(&chain);
 }
 
+/* Every rule came up, and every answer: what is rare takes more rounds. */
+static bool has_all(const struct tally *tally, const char *accel, enum compared compared)
+{
+    bool all = true;
+    for (unsigned rule = 0; rule <= MV_RULE_NO_SLOT; rule++) {
+        all = all && tally->rules[rule] > 0;
+    }
+    for (unsigned i = 0; compared == COMPARES_SHADOW && i <= MV_SHADOW_READONLY_SLOT; i++) {
+        all = all && (tally->answers[i] > 0 || (i == MV_SHADOW_OPEN && strstr(accel, "unsync=off")));
+    }
+    return all;
+}
+
 static void what_is_said_happens(const char *accel, enum compared compared)
 {
     const char *given = getenv("MEMVIRT_SEED");
@@ -331,7 +344,7 @@ static void what_is_said_happens(const char *accel, enum compared compared)
     state_of_random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     gva_mask = strstr(accel, "nest-") ? UINT64_C(0x804021ffff) : UINT64_C(0x7fffffffffff);
     rig_open(&rig, accel);
-    for (unsigned round = 0; round < 60; round++) {
+    for (unsigned round = 0; round < 60 || (round < 600 && !has_all(&tally, accel, compared)); round++) {
         randomize(&rig);
         if (strstr(accel, "nest-") && rig.is_long) {
             put_in_layers(&rig);
