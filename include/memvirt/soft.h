@@ -50,8 +50,8 @@
  * - 1g-pages=on (default), off: the processor has pages of 1 GiB, for guests and for the hypervisor
  * - vendor=intel (default), amd: whose processor it is; AMD's reserve bit 8 of a PML4E
  *
- * A property that means nothing to the scheme (eager-split, nested-tlb, unsync, shadow-pages, rmap-max, policy) is
- * refused.
+ * A property that means nothing to the scheme (eager-split, nested-tlb, nx-huge-pages, mmio-caching, slot-zap-all,
+ * unsync, shadow-pages, rmap-max, policy) is refused.
  *
  * Threads: calls with the same vCPU come one at a time, from any thread; with different vCPUs at the same time.
  * The tree may be edited meanwhile. Not from a listener.

@@ -84,15 +84,16 @@ static void take_blocks(uint64_t *words, const unsigned char *touched, unsigned 
     }
 }
 
-/* Faster, where the processor has it. */
-__attribute__((target("avx2"))) static void take_blocks_avx2(uint64_t *words, const unsigned char *touched,
-                                                             unsigned char *to, size_t blocks)
+/* Faster, where the processor has it. With `clear` nobody marks them any more, and they are zero then; else they
+ * are read as they are: a vector that is aligned in pieces of a word at least. */
+__attribute__((target("avx2"), always_inline)) static inline void
+move_blocks_avx2(uint64_t *words, const unsigned char *touched, unsigned char *to, size_t blocks, bool clear)
 {
     const __m256i zero = _mm256_setzero_si256();
     for (size_t i = 0; i < blocks; i++) {
         __m256i *from = (__m256i *)(void *)&words[i * DIRTY_BLOCK_WORDS];
         __m256i *out = (__m256i *)(void *)(to + i * BLOCK_BYTES);
-        if (!touched[i]) {
+        if (!__atomic_load_n(&touched[i], __ATOMIC_RELAXED)) {
             _mm256_storeu_si256(out, zero);
             _mm256_storeu_si256(out + 1, zero);
             continue;
@@ -102,9 +103,23 @@ __attribute__((target("avx2"))) static void take_blocks_avx2(uint64_t *words, co
         __m256i a = _mm256_loadu_si256(from), b = _mm256_loadu_si256(from + 1);
         _mm256_storeu_si256(out, a);
         _mm256_storeu_si256(out + 1, b);
-        _mm256_storeu_si256(from, zero);
-        _mm256_storeu_si256(from + 1, zero);
+        if (clear) {
+            _mm256_storeu_si256(from, zero);
+            _mm256_storeu_si256(from + 1, zero);
+        }
     }
+}
+
+__attribute__((target("avx2"))) static void take_blocks_avx2(uint64_t *words, const unsigned char *touched,
+                                                             unsigned char *to, size_t blocks)
+{
+    move_blocks_avx2(words, touched, to, blocks, true);
+}
+
+__attribute__((target("avx2"))) static void copy_blocks_avx2(const struct dirty_bitmap *bitmap, unsigned char *to,
+                                                             size_t blocks)
+{
+    move_blocks_avx2(bitmap->words, dirty_touched(bitmap, bitmap->words), to, blocks, false);
 }
 
 void dirty_take_words(uint64_t *words, unsigned char *touched, unsigned char *to, size_t count, bool avx2)
@@ -124,13 +139,18 @@ void dirty_take_words(uint64_t *words, unsigned char *touched, unsigned char *to
     }
 }
 
+/* ThreadSanitizer knows of words that are read in one piece, and not of vectors. */
+#if defined(__SANITIZE_THREAD__)
+#define SEES_RACES 1
+#elif defined(__has_feature)
+#define SEES_RACES __has_feature(thread_sanitizer)
+#else
+#define SEES_RACES 0
+#endif
+
 static bool has_avx2(void)
 {
-#ifdef __SANITIZE_THREAD__ /* which knows of words that are read in one piece, and not of vectors */
-    return false;
-#else
-    return __builtin_cpu_supports("avx2") != 0;
-#endif
+    return !SEES_RACES && __builtin_cpu_supports("avx2") != 0;
 }
 
 static void take_words(const struct dirty_bitmap *bitmap, uint64_t *words, unsigned char *to)
@@ -159,28 +179,6 @@ static void copy_blocks(const struct dirty_bitmap *bitmap, unsigned char *to, si
         }
         memcpy(to + at * sizeof words[0], words,
                (rest < DIRTY_BLOCK_WORDS ? rest : DIRTY_BLOCK_WORDS) * sizeof words[0]);
-    }
-}
-
-/* A vector that is aligned is read in pieces of a word at least. */
-__attribute__((target("avx2"))) static void copy_blocks_avx2(const struct dirty_bitmap *bitmap, unsigned char *to,
-                                                             size_t blocks)
-{
-    const __m256i zero = _mm256_setzero_si256();
-    const __m256i *from = (const __m256i *)(const void *)bitmap->words;
-    const unsigned char *touched = dirty_touched(bitmap, bitmap->words);
-    for (size_t i = 0; i < blocks; i++, from += 2) {
-        __m256i *out = (__m256i *)(void *)(to + i * BLOCK_BYTES);
-        if (!__atomic_load_n(&touched[i], __ATOMIC_RELAXED)) {
-            _mm256_storeu_si256(out, zero);
-            _mm256_storeu_si256(out + 1, zero);
-            continue;
-        }
-        __builtin_prefetch(from + 2 * BLOCKS_AHEAD);
-        __builtin_prefetch(out + 2 * BLOCKS_AHEAD, 1);
-        __m256i a = _mm256_load_si256(from), b = _mm256_load_si256(from + 1);
-        _mm256_storeu_si256(out, a);
-        _mm256_storeu_si256(out + 1, b);
     }
 }
 

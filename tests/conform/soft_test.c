@@ -621,6 +621,8 @@ static void bad_properties_are_named(void **state)
         "soft,mmu=shadow,log-by=dirty-bit",
         "soft,mmu=shadow,nested-tlb=on",
         "soft,mmu=native,slot-zap-all=off",
+        "soft,mmu=native,nx-huge-pages=on",
+        "soft,mmu=native,mmio-caching=off",
         "soft,slot-zap-all=",
         "soft,access-dirty=off,log-by=dirty-bit",
         "soft,policy-writes=0",
