@@ -16,7 +16,7 @@
 #define TABLES DATA_BYTES /* data below, tables above */
 #define PROCESSES 1000u
 #define SPACES_FEW 4u   /* a vCPU keeps so many roots */
-#define SPACES_MORE 16u /* others are in the hash */
+#define SPACES_MORE 16u /* more than that; all in the caches of the CPU */
 #define SWITCH_ROUNDS 9u
 #define MAPPINGS 30000u
 #define MAPPINGS_KEPT 1000u /* more of one page are recycled, as KVM does, unless rmap-max says otherwise */

@@ -81,9 +81,9 @@ struct shadow {
     struct tdp_pool pool;
     struct tdp_cache tables; /* taken from, under the lock */
     struct rmap rmap;
-    struct shadow_page **buckets;
-    unsigned bucket_bits;  /* 2^n buckets */
-    uint64_t hashed_count; /* pages in them: not more than there are buckets */
+    struct shadow_page **buckets; /* these two are read without the lock as well, by who prefetches */
+    unsigned bucket_bits;         /* 2^n buckets */
+    uint64_t hashed_count;        /* pages in them: not more than there are buckets */
     struct shadow_page *oldest, *newest;
     uint64_t page_count;   /* with those that are unlinked */
     uint64_t guest_tables; /* pages that stand for one */
@@ -99,19 +99,24 @@ struct shadow {
     struct hybrid *hybrid; /* or NULL: some of the guest's tables are nested (hybrid.h) */
 };
 
-/* A root as a vCPU keeps it. `page` NULL: none. */
-struct shadow_root {
-    struct shadow_page *page;
+/* The registers that a root is for. */
+struct shadow_root_key {
     union shadow_role role;
     uint64_t table; /* of CR3 */
     uint64_t pdptr[4];
 };
 
+/* Glue at the top. Its page says nothing of the guest's tables, and is in no hash. */
+struct shadow_glue {
+    struct shadow_page page;
+    struct shadow_root_key key;
+};
+
 struct shadow_vcpu {
     struct paging guest, hardware;
-    union shadow_role role;                              /* of the root; of other pages but for the first part */
-    struct shadow_root roots[1 + SHADOW_PREVIOUS_ROOTS]; /* the present one, and before it */
-    pt_word_t *empty;                                    /* a root for who has none */
+    union shadow_role role;                               /* of the root; of other pages but for the first part */
+    struct shadow_page *roots[1 + SHADOW_PREVIOUS_ROOTS]; /* the present one, and before it; NULL: none */
+    pt_word_t *empty;                                     /* a root for who has none */
 };
 
 static inline struct shadow *shadow_of(const struct hv_vm *vm)
@@ -211,6 +216,8 @@ void shadow_hash_finish(struct shadow *s);
 
 /* It is there, or is made; its guest table is write-protected from now on. NULL: out of memory. */
 struct shadow_page *shadow_page_get(struct hv_vm *vm, const struct shadow_wanted *wanted);
+/* Without the lock: it will be asked for soon. Where it is to be found waits for a line of the cache else. */
+void shadow_page_prefetch(const struct shadow *s, uint64_t frame);
 /* One that is in no hash: part of a root. */
 struct shadow_page *shadow_page_make_glue(struct hv_vm *vm, unsigned level);
 
@@ -286,8 +293,6 @@ uint64_t *shadow_guest_entry(const struct hv_vcpu *vcpu, const struct shadow_pag
 
 /* Inside, under the lock: each entry on the way to an address under this root. */
 void shadow_sync_path(struct hv_vcpu *vcpu, struct shadow_page *root, gva_t gva);
-/* Inside, under the lock: the root for the vCPU's registers is its first. */
-void shadow_choose_root(struct hv_vcpu *vcpu);
 void shadow_drop_roots(struct hv_vcpu *vcpu);
 int shadow_load_root(struct hv_vcpu *vcpu);
 void shadow_set_regs(struct hv_vcpu *vcpu, const struct paging_regs *regs, const struct paging_cpu *cpu);

@@ -72,7 +72,7 @@ static const struct guest_walk_ops walking = {.entry = entry_bytes, .update = up
 static void reflect(struct hv_vcpu *vcpu, const struct fault *f)
 {
     const struct guest_walk *w = &f->walk;
-    struct shadow_page *root = shadow_vcpu_of(vcpu)->roots[0].page;
+    struct shadow_page *root = shadow_vcpu_of(vcpu)->roots[0];
     if (root && (w->error_code & PF_PRESENT) && !(w->error_code & PF_RESERVED)) {
         shadow_sync_path(vcpu, root, f->gva);
     }
@@ -397,7 +397,7 @@ static void prefetch(struct hv_vcpu *vcpu, struct shadow_page *page, unsigned in
 
 static enum end map(struct hv_vcpu *vcpu, struct fault *f)
 {
-    struct shadow_page *page = shadow_vcpu_of(vcpu)->roots[0].page;
+    struct shadow_page *page = shadow_vcpu_of(vcpu)->roots[0];
     for (;;) {
         unsigned level = page->role.level;
         page->writes = 0; /* it is in use: writes to it are edits */
@@ -429,7 +429,7 @@ static enum end map(struct hv_vcpu *vcpu, struct fault *f)
 /* Down to what is no table. */
 static pt_word_t *lookup(const struct hv_vcpu *vcpu, gva_t gva, uint64_t *ret_entry, unsigned *ret_level)
 {
-    struct shadow_page *page = shadow_vcpu_of(vcpu)->roots[0].page;
+    struct shadow_page *page = shadow_vcpu_of(vcpu)->roots[0];
     for (;;) {
         unsigned level = page->role.level;
         pt_word_t *word = &page->table[pt_index(gva.raw, level)];
@@ -484,7 +484,7 @@ static enum end fault_fast(struct hv_vcpu *vcpu, const struct fault *f)
 static enum end repair(struct hv_vcpu *vcpu, const struct pt_exit *exit, struct fault *f)
 {
     struct shadow *s = shadow_of(vcpu->vm);
-    const struct shadow_page *root = shadow_vcpu_of(vcpu)->roots[0].page;
+    const struct shadow_page *root = shadow_vcpu_of(vcpu)->roots[0];
     if (s->unlinked_count >= SHADOW_UNLINKED_MAX) {
         return END_SETTLE;
     }

@@ -54,7 +54,7 @@ static bool is_switched(const struct shadow_page *root, const struct guest_walk 
 static void walk_own(const struct hv_vcpu *vcpu, gva_t gva, struct pt_access access, struct hv_shadow_look *look)
 {
     const struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
-    const struct shadow_page *root = v->roots[0].page;
+    const struct shadow_page *root = v->roots[0];
     bool is_good = root && shadow_root_is_good(shadow_of(vcpu->vm), root);
     struct paging p = v->hardware;
     struct looking looking = {.page = is_good ? root : NULL, .look = look};

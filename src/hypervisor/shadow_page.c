@@ -6,9 +6,22 @@
 
 /* --- The hash: by frame, so that all pages that stand for one guest table are in one bucket --------- */
 
+static size_t bucket_index(uint64_t frame, unsigned bits)
+{
+    return (size_t)((frame * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - bits));
+}
+
 static struct shadow_page **bucket_of(const struct shadow *s, uint64_t frame)
 {
-    return &s->buckets[(frame * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - s->bucket_bits)];
+    return &s->buckets[bucket_index(frame, s->bucket_bits)];
+}
+
+/* The hash may grow meanwhile: then this is the address of anything, which a hint may have. */
+void shadow_page_prefetch(const struct shadow *s, uint64_t frame)
+{
+    uintptr_t buckets = (uintptr_t)__atomic_load_n(&s->buckets, __ATOMIC_RELAXED);
+    size_t index = bucket_index(frame, __atomic_load_n(&s->bucket_bits, __ATOMIC_RELAXED));
+    __builtin_prefetch((const void *)(buckets + index * sizeof s->buckets[0]));
 }
 
 static struct shadow_page **make_buckets(unsigned bits)
@@ -35,8 +48,9 @@ static void grow(struct shadow *s)
     if (!made) {
         return;
     }
-    size_t count = (size_t)1 << s->bucket_bits++;
-    s->buckets = made;
+    size_t count = (size_t)1 << s->bucket_bits;
+    __atomic_store_n(&s->bucket_bits, s->bucket_bits + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->buckets, made, __ATOMIC_RELAXED);
     for (size_t i = 0; i < count; i++) {
         for (struct shadow_page *page = old[i]; page;) {
             struct shadow_page *next = page->next, **bucket = bucket_of(s, page->frame);
@@ -216,7 +230,7 @@ static struct shadow_page *make(struct hv_vm *vm, const struct shadow_wanted *wa
     if (shadow_fill_cache(s, 1) != 0) {
         return NULL;
     }
-    struct shadow_page *page = line_alloc(sizeof *page);
+    struct shadow_page *page = line_alloc(wanted->role.glue ? sizeof(struct shadow_glue) : sizeof *page);
     if (!page) {
         return NULL;
     }
@@ -260,7 +274,6 @@ struct shadow_page *shadow_page_get(struct hv_vm *vm, const struct shadow_wanted
     struct shadow *s = shadow_of(vm);
     struct shadow_page *page = find(s, wanted);
     if (page) {
-        page->writes = 0;
         return page;
     }
     bool has_guest_table = !wanted->role.direct;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Roots: the page that stands for the table in CR3 under the present registers. A vCPU keeps the last three, so a
- * switch back costs no more than a look. A guest of 2 or 3 levels has glue above its directories: one table of
- * each of our levels 4 and 3, of which it uses 1 and 4 entries.
+ * Roots: the page that stands for the table in CR3 under the present registers. A vCPU keeps the last three:
+ * nobody evicts them. A guest of 2 or 3 levels has glue above its directories: one table of each of our levels 4
+ * and 3, of which it uses 1 and 4 entries.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,10 +39,22 @@ static union shadow_role role_of(const struct paging *p, const struct paging_reg
     return role;
 }
 
-static bool is_same(const struct shadow_root *a, const struct shadow_root *b)
+static bool is_same(const struct shadow_root_key *a, const struct shadow_root_key *b)
 {
     return a->role.word == b->role.word && a->table == b->table && a->pdptr[0] == b->pdptr[0] &&
            a->pdptr[1] == b->pdptr[1] && a->pdptr[2] == b->pdptr[2] && a->pdptr[3] == b->pdptr[3];
+}
+
+/* Glue's; of a vCPU's root. */
+static struct shadow_root_key *key_of(struct shadow_page *page)
+{
+    assert(page->role.glue);
+    return &((struct shadow_glue *)(void *)page)->key;
+}
+
+static union shadow_role role_of_root(struct shadow_page *page)
+{
+    return page->role.glue ? key_of(page)->role : page->role;
 }
 
 /* Both tables, the upper one leading to the lower. NULL: out of memory. */
@@ -59,13 +71,6 @@ static struct shadow_page *make_glue(struct hv_vm *vm)
         return NULL;
     }
     return top;
-}
-
-/* Hybrid: the guest's uppermost table is nested. */
-static bool is_nested(struct hv_vcpu *vcpu, const struct shadow_root *wanted)
-{
-    const struct paging *p = &shadow_vcpu_of(vcpu)->guest;
-    return shadow_of(vcpu->vm)->hybrid && hybrid_nests(vcpu, wanted->table >> GUEST_PAGE_SHIFT, p->levels);
 }
 
 /* NULL: the host takes that table away at the moment, or we have no memory. */
@@ -86,63 +91,97 @@ static struct shadow_page *make_anchor(struct hv_vcpu *vcpu, const struct shadow
     return anchor;
 }
 
-/* NULL: CR3 points to where no memory is, or there is none left for us. */
-static struct shadow_page *find_root(struct hv_vcpu *vcpu, const struct shadow_root *wanted)
+static struct shadow_root_key key_of_registers(const struct shadow_vcpu *v)
+{
+    struct shadow_root_key key = {.role = v->role, .table = v->guest.root.raw};
+    for (unsigned i = 0; i < 4 && v->guest.mode == MV_PAGING_PAE; i++) {
+        key.pdptr[i] = v->guest.pdptr[i];
+    }
+    return key;
+}
+
+/* Glue that the vCPU keeps for its registers. NULL: none. */
+static struct shadow_page *kept_glue(const struct hv_vcpu *vcpu)
+{
+    const struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
+    const struct shadow_root_key key = key_of_registers(v);
+    for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
+        struct shadow_page *page = v->roots[i];
+        if (page && page->role.glue && shadow_root_is_good(shadow_of(vcpu->vm), page) &&
+            is_same(key_of(page), &key)) {
+            return page;
+        }
+    }
+    return NULL;
+}
+
+/* Hybrid: the guest's uppermost table is nested. */
+static bool is_nested(struct hv_vcpu *vcpu, const struct shadow_wanted *root)
 {
     const struct paging *p = &shadow_vcpu_of(vcpu)->guest;
-    struct shadow_wanted page = {.role = wanted->role};
-    if (p->mode == MV_PAGING_32BIT || p->mode == MV_PAGING_PAE) {
-        return make_glue(vcpu->vm);
+    return shadow_of(vcpu->vm)->hybrid && hybrid_nests(vcpu, root->gfn, p->levels);
+}
+
+static bool has_glue(const struct paging *p)
+{
+    return p->mode == MV_PAGING_32BIT || p->mode == MV_PAGING_PAE;
+}
+
+/* Inside; the lock is not needed. The root for the registers, if it is not glue. False: CR3 points to
+ * where no memory is. */
+static bool want_root(struct hv_vcpu *vcpu, struct shadow_wanted *ret)
+{
+    const struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
+    ret->role = v->role;
+    ret->gfn = ret->frame = 0;
+    if (v->guest.mode == MV_PAGING_OFF || has_glue(&v->guest)) {
+        return true;
     }
-    if (p->mode != MV_PAGING_OFF) {
-        page.gfn = wanted->table >> GUEST_PAGE_SHIFT;
-        const struct hv_slot *slot = hv_slot_of_gfn(hv_slots(vcpu), page.gfn, &vcpu->slot_hint[vcpu->space]);
-        if (!slot || (slot->flags & HV_SLOT_INVALID)) {
-            return NULL;
-        }
-        page.frame = hv_slot_hva(slot, page.gfn).raw >> GUEST_PAGE_SHIFT;
+    uint64_t gfn = v->guest.root.raw >> GUEST_PAGE_SHIFT;
+    const struct hv_slot *slot = hv_slot_of_gfn(hv_slots(vcpu), gfn, &vcpu->slot_hint[vcpu->space]);
+    if (!slot || (slot->flags & HV_SLOT_INVALID)) {
+        return false;
+    }
+    ret->gfn = gfn;
+    ret->frame = hv_slot_hva(slot, gfn).raw >> GUEST_PAGE_SHIFT;
+    return true;
+}
+
+/* All but glue is found in the hash, whether the vCPU keeps it or not: a switch costs the same among few and many.
+ * NULL: there is no memory left for us. */
+static struct shadow_page *find_root(struct hv_vcpu *vcpu, const struct shadow_wanted *wanted)
+{
+    bool nested = is_nested(vcpu, wanted), glued = has_glue(&shadow_vcpu_of(vcpu)->guest);
+    struct shadow_page *page = nested || glued ? kept_glue(vcpu) : NULL;
+    if (page) {
+        return page;
     }
     /* No access comes before a load of CR3 that could wait for a ring to be emptied. */
-    if (is_nested(vcpu, wanted) && !hv_ring_is_full(vcpu)) {
-        return make_anchor(vcpu, &page);
+    if (!glued && (!nested || hv_ring_is_full(vcpu))) {
+        return shadow_page_get(vcpu->vm, wanted);
     }
-    return shadow_page_get(vcpu->vm, &page);
+    page = glued ? make_glue(vcpu->vm) : make_anchor(vcpu, wanted);
+    if (page) {
+        *key_of(page) = key_of_registers(shadow_vcpu_of(vcpu));
+    }
+    return page;
 }
 
-static void put(struct hv_vcpu *vcpu, struct shadow_root *root)
+static void put(struct hv_vcpu *vcpu, struct shadow_page **root)
 {
-    if (root->page) {
-        shadow_root_put(vcpu->vm, root->page);
-        root->page = NULL;
+    if (*root) {
+        shadow_root_put(vcpu->vm, *root);
+        *root = NULL;
     }
 }
 
-/* What is before roots[i] moves there. */
-static void move_back(struct shadow_vcpu *v, unsigned i)
+/* Before roots[i] comes `page`, and what was before it moves there. */
+static void to_front(struct shadow_vcpu *v, unsigned i, struct shadow_page *page)
 {
     for (; i > 0; i--) {
         v->roots[i] = v->roots[i - 1];
     }
-}
-
-/* The others move back. */
-static void to_front(struct shadow_vcpu *v, unsigned i)
-{
-    struct shadow_root root = v->roots[i];
-    move_back(v, i);
-    v->roots[0] = root;
-}
-
-/* Word by word: copied in larger pieces it would wait until it is written. */
-static void set_front(struct shadow_vcpu *v, const struct shadow_root *root)
-{
-    move_back(v, SHADOW_PREVIOUS_ROOTS);
-    v->roots[0].page = root->page;
-    v->roots[0].role = root->role;
-    v->roots[0].table = root->table;
-    for (unsigned i = 0; i < 4; i++) {
-        v->roots[0].pdptr[i] = root->pdptr[i];
-    }
+    v->roots[0] = page;
 }
 
 bool shadow_root_is_good(const struct shadow *s, const struct shadow_page *page)
@@ -154,47 +193,34 @@ bool shadow_root_is_good(const struct shadow *s, const struct shadow_page *page)
 static void set_root(struct hv_vcpu *vcpu)
 {
     const struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
-    const struct shadow_page *page = v->roots[0].page;
+    const struct shadow_page *page = v->roots[0];
     const struct hybrid *hybrid = shadow_of(vcpu->vm)->hybrid;
     vcpu->timer_walks = hybrid ? hybrid->policy.interval : 0;
     vcpu->root_is_switched = page && shadow_is_anchor(page);
     vcpu->root = !page ? v->empty : vcpu->root_is_switched ? spte_table(pt_load(&page->table[0])) : page->table;
 }
 
-void shadow_choose_root(struct hv_vcpu *vcpu)
+/* Under the lock: the root for the vCPU's registers is its first. `wanted` NULL: CR3 points to where none can be.
+ */
+static void choose_root(struct hv_vcpu *vcpu, const struct shadow_wanted *wanted)
 {
-    const struct shadow *s = shadow_of(vcpu->vm);
     struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
-    struct shadow_root wanted = {.role = v->role, .table = v->guest.root.raw};
-    for (unsigned i = 0; i < 4 && v->guest.mode == MV_PAGING_PAE; i++) {
-        wanted.pdptr[i] = v->guest.pdptr[i];
+    struct shadow_page *page = wanted ? find_root(vcpu, wanted) : NULL;
+    unsigned i = 0;
+    while (i <= SHADOW_PREVIOUS_ROOTS && v->roots[i] != page) {
+        i++;
     }
-    wanted.table = v->guest.mode == MV_PAGING_OFF ? 0 : wanted.table;
-    bool nested = is_nested(vcpu, &wanted);
-    unsigned found = 0;
-    for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
-        if (v->roots[i].page && !shadow_root_is_good(s, v->roots[i].page)) {
-            put(vcpu, &v->roots[i]);
-        }
-        if (v->roots[i].page && is_same(&v->roots[i], &wanted)) {
-            found = i + 1;
+    if (!page || i > SHADOW_PREVIOUS_ROOTS) {
+        i = SHADOW_PREVIOUS_ROOTS;
+        put(vcpu, &v->roots[i]);
+        if (page) {
+            page->roots++;
         }
     }
-    if (found && shadow_is_anchor(v->roots[found - 1].page) != nested) {
-        put(vcpu, &v->roots[found - 1]);
-        found = 0;
+    if (page && i > 0) {
+        page->writes = 0; /* it is in use again */
     }
-    if (found) {
-        to_front(v, found - 1);
-        v->roots[0].page->writes = found > 1 ? 0 : v->roots[0].page->writes;
-    } else {
-        wanted.page = find_root(vcpu, &wanted);
-        if (wanted.page) {
-            wanted.page->roots++;
-        }
-        put(vcpu, &v->roots[SHADOW_PREVIOUS_ROOTS]);
-        set_front(v, &wanted);
-    }
+    to_front(v, i, page);
     set_root(vcpu);
 }
 
@@ -208,12 +234,26 @@ void shadow_drop_roots(struct hv_vcpu *vcpu)
     vcpu->root_is_switched = false;
 }
 
+/* Who zaps a root asks for a load of it, so that this is seen to. */
+static void let_go_of_zapped(struct hv_vcpu *vcpu)
+{
+    struct shadow_vcpu *v = shadow_vcpu_of(vcpu);
+    for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
+        if (v->roots[i] && !shadow_root_is_good(shadow_of(vcpu->vm), v->roots[i])) {
+            put(vcpu, &v->roots[i]);
+        }
+    }
+}
+
 int shadow_load_root(struct hv_vcpu *vcpu)
 {
     struct shadow *s = shadow_of(vcpu->vm);
+    struct shadow_wanted wanted;
+    bool has_root = want_root(vcpu, &wanted);
     pthread_mutex_lock(&s->lock);
-    shadow_choose_root(vcpu);
-    struct shadow_page *page = shadow_vcpu_of(vcpu)->roots[0].page;
+    let_go_of_zapped(vcpu);
+    choose_root(vcpu, has_root ? &wanted : NULL);
+    struct shadow_page *page = shadow_vcpu_of(vcpu)->roots[0];
     if (page) {
         (void)shadow_sync_below(vcpu, page, true); /* here it cannot wait */
     }
@@ -225,12 +265,15 @@ int shadow_load_root(struct hv_vcpu *vcpu)
 static void load_and_sync(struct hv_vcpu *vcpu)
 {
     struct shadow *s = shadow_of(vcpu->vm);
+    struct shadow_wanted wanted;
     for (unsigned tries = 1;; tries++) {
         rendezvous_enter(&vcpu->inside);
+        bool has_root = want_root(vcpu, &wanted);
+        shadow_page_prefetch(s, wanted.frame);
         pthread_mutex_lock(&s->lock);
         shadow_make_available(vcpu->vm);
-        shadow_choose_root(vcpu);
-        struct shadow_page *page = shadow_vcpu_of(vcpu)->roots[0].page;
+        choose_root(vcpu, has_root ? &wanted : NULL);
+        struct shadow_page *page = shadow_vcpu_of(vcpu)->roots[0];
         bool is_done = !page || shadow_sync_below(vcpu, page, tries == SYNC_TRIES);
         /* A guest that goes from root to root need not fault: glue and anchors pile up here alone. */
         bool is_full = s->unlinked_count >= SHADOW_UNLINKED_MAX;
@@ -292,9 +335,9 @@ void shadow_invalidate(struct hv_vcpu *vcpu, gva_t gva)
     rendezvous_enter(&vcpu->inside);
     pthread_mutex_lock(&s->lock);
     for (unsigned i = 0; i <= SHADOW_PREVIOUS_ROOTS; i++) {
-        struct shadow_page *page = v->roots[i].page;
+        struct shadow_page *page = v->roots[i];
         if (page && shadow_root_is_good(s, page) && !shadow_is_anchor(page) &&
-            v->roots[i].role.word == v->role.word) {
+            role_of_root(page).word == v->role.word) {
             shadow_sync_path(vcpu, page, gva);
         }
     }

@@ -327,6 +327,60 @@ static void a_right_that_the_log_took_before_is_lost(void **state)
     rig_close(&rig);
 }
 
+static const struct paging_cpu cpu = {.address_bits = 46};
+
+static const struct paging_regs long_mode = {.cr0 = UINT64_C(0x80010001), .cr4 = 0x20, .efer = 0xd00};
+
+/* vCPUs keep roots that they do not use at the moment. When one goes, they let go of it. */
+static void kept_roots_that_went_are_freed(void **state)
+{
+    (void)state;
+    struct rig rig = open_shadow(4 << 20);
+    const struct shadow *s = shadow_of(rig.vm);
+    struct paging_regs regs = long_mode;
+    assert_int_equal(set_slot_of(&rig, 0, 0, 0, 512, 0), 0);
+    assert_int_equal(set_slot_of(&rig, 1, 0, 512, 512, 512), 0);
+    hv_set_regs(rig.vcpu, &regs, &cpu);
+    for (uint64_t root = 0; root < 4; root++) {
+        hv_load_cr3(rig.vcpu, (root == 3 ? 512 : root) << 12);
+    }
+    hv_settle(rig.vm);
+    assert_int_equal(s->live_count, s->page_count);
+    assert_int_equal(set_slot_of(&rig, 0, 0, 0, 0, 0), 0);
+    rendezvous_enter(&rig.vcpu->inside);
+    take_requests(rig.vcpu);
+    rendezvous_leave(&rig.vcpu->inside);
+    hv_settle(rig.vm);
+    assert_int_equal(s->live_count, s->page_count);
+    check_pages(&rig);
+    rig_close(&rig);
+}
+
+/* PAE: what CR3 points to was read when it was loaded, and is asked no more (Intel SDM, "PDPTE Registers"). */
+static void pdpte_registers_need_no_memory(void **state)
+{
+    (void)state;
+    struct rig rig = open_shadow(4 << 20);
+    struct paging_regs regs = long_mode;
+    const uint64_t directory = 512, table = 513, data = 514;
+    regs.efer = 0;
+    regs.cr3 = 5 << 12;
+    regs.pdptr[0] = directory << 12 | 1;
+    assert_int_equal(set_slot_of(&rig, 0, 0, 0, 512, 0), 0);
+    assert_int_equal(set_slot_of(&rig, 1, 0, 512, 512, 512), 0);
+    *(uint64_t *)(void *)(rig.ram + (directory << 12)) = table << 12 | 0x67;
+    *(uint64_t *)(void *)(rig.ram + (table << 12) + 3 * 8) = data << 12 | 0x67;
+    hv_set_regs(rig.vcpu, &regs, &cpu);
+    assert_true(use(&rig, 3, MV_ACCESS_READ) > 0);
+    assert_int_equal(set_slot_of(&rig, 0, 0, 0, 0, 0), 0);
+    assert_true(use(&rig, 3, MV_ACCESS_READ) <= 1);
+    assert_int_equal(look(&rig, 3).hva, page_hva(&rig, data));
+    hv_set_regs(rig.vcpu, &regs, &cpu);
+    assert_int_equal(use(&rig, 3, MV_ACCESS_WRITE), 0);
+    assert_int_equal(look(&rig, 3).hva, page_hva(&rig, data));
+    rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +393,8 @@ int main(void)
         cmocka_unit_test(slots_take_their_translations),
         cmocka_unit_test(random_steps_keep_it_consistent),
         cmocka_unit_test(a_right_that_the_log_took_before_is_lost),
+        cmocka_unit_test(kept_roots_that_went_are_freed),
+        cmocka_unit_test(pdpte_registers_need_no_memory),
     };
     return cmocka_run_group_tests_name("shadow", tests, NULL, NULL);
 }

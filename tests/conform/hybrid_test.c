@@ -192,7 +192,7 @@ static void a_caller_has_a_policy(void **state)
     assert_int_equal(mv_soft_set_policy(g->vcpu, &policy), 0);
     assert_int_equal(refs_of(GVA), 8);
     assert_int_equal(refs_of(other), 4);
-    assert_true(asked.reached >= 8 && asked.written == 0);
+    assert_true(asked.reached >= 5 && asked.written == 0); /* so many tables lead to the two */
     for (unsigned i = 1; i <= 3; i++) {
         soft_guest_set_entry(g, other, 1, soft_guest_entry(g, other, 1));
         assert_int_equal(asked.written, i);
