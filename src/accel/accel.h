@@ -43,6 +43,10 @@ struct accel_vm_options {
 /* Receives one counter; `name` lives as long as the VM. */
 typedef void accel_counter_fn(void *opaque, const char *name, uint64_t value);
 
+/* Receives bits of `npages` pages of a slot from `first` on, a multiple of 64; the rest of the last word is clear.
+ * What lies between two calls is clear. */
+typedef void accel_dirty_fn(void *opaque, uint64_t first, const uint64_t *words, uint64_t npages);
+
 /* What a vCPU's CPUID says that its page tables depend on. */
 struct accel_paging {
     unsigned address_bits; /* MAXPHYADDR */
@@ -104,6 +108,9 @@ struct accel {
     int (*get_dirty_log)(struct accel_vm *vm, const struct kvm_dirty_log *log);
     /* KVM_CLEAR_DIRTY_LOG. 0 or -errno. */
     int (*clear_dirty_log)(struct accel_vm *vm, const struct kvm_clear_dirty_log *log);
+    /* In place of both: `each` gets what the log has where it is, and it is cleared. 0 or -errno. NULL: it cannot
+     * be read where it is. */
+    int (*harvest_dirty_log)(struct accel_vm *vm, uint32_t slot, accel_dirty_fn *each, void *opaque);
     /* KVM_RESET_DIRTY_RINGS: how many entries the kernel took back, or -errno; -EINTR: call again. */
     int (*reset_dirty_rings)(struct accel_vm *vm);
     /* Whether getting leaves the log as it is, so that it has to be cleared. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <immintrin.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,20 +15,40 @@
 /* --- bitmaps ------------------------------------------------------------------------------------ */
 
 #define LOOKS_MAX 64
+#define WAITS_BEFORE_YIELD 64u
 #define BLOCKS_AHEAD 16 /* the faults before have used the caches: worth 5 % */
 #define BLOCK_BYTES (DIRTY_BLOCK_WORDS * sizeof(uint64_t))
+#define BLOCKS_AT_ONCE 16u /* whose bytes in `opened` are a vector */
 
 static size_t words_of(uint64_t npages)
 {
     return (size_t)((npages + 63) / 64);
 }
 
-/* Zero pages of the host until they are marked; whole blocks, and a byte for each. NULL: out of memory. */
-static uint64_t *make_words(size_t blocks, void **ret_memory)
+/* What nobody marks has no page of the host. NULL: out of memory. */
+static struct dirty_half *make_half(size_t blocks)
 {
-    unsigned char *memory = calloc(1, blocks * (BLOCK_BYTES + 1) + CACHE_LINE);
-    *ret_memory = memory;
-    return memory ? (uint64_t *)(void *)(memory + -(uintptr_t)memory % CACHE_LINE) : NULL;
+    size_t opened_bytes = (blocks + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    struct dirty_half *half = aligned_alloc(CACHE_LINE, sizeof *half + blocks * BLOCK_BYTES + opened_bytes);
+    if (half) {
+        half->epoch = 1;
+        half->opened = (uint8_t *)(half->words + blocks * DIRTY_BLOCK_WORDS);
+        memset(half->opened, 0, opened_bytes);
+    }
+    return half;
+}
+
+static void set_all(struct dirty_bitmap *bitmap)
+{
+    struct dirty_half *half = bitmap->half;
+    uint64_t npages = bitmap->npages;
+    memset(half->words, 0, bitmap->blocks * BLOCK_BYTES);
+    memset(half->words, 0xff, npages / 64 * sizeof(uint64_t));
+    if (npages % 64 != 0) {
+        half->words[npages / 64] = (UINT64_C(1) << (npages % 64)) - 1;
+    }
+    memset(half->opened, half->epoch, bitmap->blocks);
+    atomic_store(&bitmap->is_touched, true);
 }
 
 struct dirty_bitmap *dirty_bitmap_create(uint64_t npages, bool all_set)
@@ -36,21 +57,17 @@ struct dirty_bitmap *dirty_bitmap_create(uint64_t npages, bool all_set)
     if (!bitmap) {
         return NULL;
     }
+    bitmap->npages = npages;
     bitmap->count = words_of(npages);
     bitmap->blocks = (bitmap->count + DIRTY_BLOCK_WORDS - 1) / DIRTY_BLOCK_WORDS;
-    bitmap->words = make_words(bitmap->blocks, &bitmap->memory[0]);
-    bitmap->spare = make_words(bitmap->blocks, &bitmap->memory[1]);
-    if (!bitmap->words || !bitmap->spare) {
+    bitmap->half = make_half(bitmap->blocks);
+    bitmap->spare = make_half(bitmap->blocks);
+    if (!bitmap->half || !bitmap->spare) {
         dirty_bitmap_destroy(bitmap);
         return NULL;
     }
     if (all_set) {
-        memset(bitmap->words, 0xff, npages / 64 * sizeof(uint64_t));
-        if (npages % 64 != 0) {
-            bitmap->words[npages / 64] = (UINT64_C(1) << (npages % 64)) - 1;
-        }
-        memset(dirty_touched(bitmap, bitmap->words), 1, bitmap->blocks);
-        atomic_store(&bitmap->is_touched, true);
+        set_all(bitmap);
     }
     return bitmap;
 }
@@ -58,85 +75,98 @@ struct dirty_bitmap *dirty_bitmap_create(uint64_t npages, bool all_set)
 void dirty_bitmap_destroy(struct dirty_bitmap *bitmap)
 {
     if (bitmap) {
-        free(bitmap->memory[0]);
-        free(bitmap->memory[1]);
+        free(bitmap->half);
+        free(bitmap->spare);
         free(bitmap);
     }
 }
 
-/*
- * Move whole blocks that nobody marks any more: they are zero then. What was not touched is zero, and is not read.
- * `to` is the caller's, of any alignment.
- */
-static void take_blocks(uint64_t *words, const unsigned char *touched, unsigned char *to, size_t blocks)
+void dirty_open_block(struct dirty_half *half, size_t block)
 {
-    for (size_t i = 0; i < blocks; i++) {
-        uint64_t *from = &words[i * DIRTY_BLOCK_WORDS];
-        __m128i *out = (__m128i *)(void *)(to + i * BLOCK_BYTES);
-        if (!touched[i]) {
-            for (unsigned j = 0; j < 4; j++) {
-                _mm_storeu_si128(out + j, _mm_setzero_si128());
+    uint8_t *opened = &half->opened[block];
+    uint8_t is = __atomic_load_n(opened, __ATOMIC_ACQUIRE);
+    for (unsigned waited = 0; is != half->epoch;) {
+        if (is == DIRTY_BLOCK_OPENING) { /* by another thread: a few stores, if it runs */
+            if (++waited % WAITS_BEFORE_YIELD == 0) {
+                sched_yield();
             }
-            continue;
+            __builtin_ia32_pause();
+            is = __atomic_load_n(opened, __ATOMIC_ACQUIRE);
+        } else if (__atomic_compare_exchange_n(opened, &is, DIRTY_BLOCK_OPENING, false, __ATOMIC_ACQUIRE,
+                                               __ATOMIC_ACQUIRE)) {
+            for (unsigned i = 0; i < DIRTY_BLOCK_WORDS; i++) {
+                __atomic_store_n(&half->words[block * DIRTY_BLOCK_WORDS + i], 0, __ATOMIC_RELAXED);
+            }
+            __atomic_store_n(opened, half->epoch, __ATOMIC_RELEASE);
+            return;
         }
-        memcpy(out, from, BLOCK_BYTES);
-        memset(from, 0, BLOCK_BYTES);
     }
 }
 
-/* Faster, where the processor has it. With `clear` nobody marks them any more, and they are zero then; else they
- * are read as they are: a vector that is aligned in pieces of a word at least. */
-__attribute__((target("avx2"), always_inline)) static inline void
-move_blocks_avx2(uint64_t *words, const unsigned char *touched, unsigned char *to, size_t blocks, bool clear)
+/* Nobody marks there: another epoch begins, in which all is clear. */
+static void renew(const struct dirty_bitmap *bitmap, struct dirty_half *half)
+{
+    if (++half->epoch == DIRTY_BLOCK_OPENING) {
+        memset(half->opened, 0, bitmap->blocks);
+        half->epoch = 1;
+    }
+}
+
+/* Blocks as they are, while they may be marked: each word is read in one piece. */
+static void copy_blocks(const struct dirty_half *half, unsigned char *to, size_t block, size_t count)
+{
+    for (size_t at = block * DIRTY_BLOCK_WORDS; at < count; at += DIRTY_BLOCK_WORDS) {
+        uint64_t words[DIRTY_BLOCK_WORDS] = {0};
+        if (dirty_is_open(half, at / DIRTY_BLOCK_WORDS)) {
+            for (unsigned i = 0; i < DIRTY_BLOCK_WORDS; i++) {
+                words[i] = __atomic_load_n(&half->words[at + i], __ATOMIC_RELAXED);
+            }
+        }
+        size_t rest = count - at;
+        memcpy(to + at * sizeof words[0], words,
+               (rest < DIRTY_BLOCK_WORDS ? rest : DIRTY_BLOCK_WORDS) * sizeof words[0]);
+    }
+}
+
+/* A bit for each of BLOCKS_AT_ONCE blocks that is open. There are bytes for so many. */
+static unsigned open_from(const struct dirty_half *half, size_t block)
+{
+    __m128i opened = _mm_load_si128((const __m128i *)(const void *)&half->opened[block]);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE); /* as in dirty_is_open; no instruction */
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(opened, _mm_set1_epi8((char)half->epoch)));
+}
+
+/* Whole blocks, faster, where the processor has it: a vector that is aligned is read in pieces of a word at least.
+ */
+__attribute__((target("avx2"))) static void copy_blocks_avx2(const struct dirty_half *half, unsigned char *to,
+                                                             size_t blocks)
 {
     const __m256i zero = _mm256_setzero_si256();
-    for (size_t i = 0; i < blocks; i++) {
-        __m256i *from = (__m256i *)(void *)&words[i * DIRTY_BLOCK_WORDS];
+    unsigned open = 0;
+    for (size_t i = 0; i < blocks; i++, open >>= 1) {
+        const __m256i *from = (const __m256i *)(const void *)&half->words[i * DIRTY_BLOCK_WORDS];
         __m256i *out = (__m256i *)(void *)(to + i * BLOCK_BYTES);
-        if (!__atomic_load_n(&touched[i], __ATOMIC_RELAXED)) {
+        open = i % BLOCKS_AT_ONCE == 0 ? open_from(half, i) : open;
+        if (!(open & 1)) {
             _mm256_storeu_si256(out, zero);
             _mm256_storeu_si256(out + 1, zero);
             continue;
         }
-        __builtin_prefetch(from + 2 * BLOCKS_AHEAD, 1); /* may be past the end: it is a hint */
+        __builtin_prefetch(from + 2 * BLOCKS_AHEAD); /* may be past the end: it is a hint */
         __builtin_prefetch(out + 2 * BLOCKS_AHEAD, 1);
-        __m256i a = _mm256_loadu_si256(from), b = _mm256_loadu_si256(from + 1);
+        __m256i a = _mm256_load_si256(from), b = _mm256_load_si256(from + 1);
         _mm256_storeu_si256(out, a);
         _mm256_storeu_si256(out + 1, b);
-        if (clear) {
-            _mm256_storeu_si256(from, zero);
-            _mm256_storeu_si256(from + 1, zero);
-        }
     }
 }
 
-__attribute__((target("avx2"))) static void take_blocks_avx2(uint64_t *words, const unsigned char *touched,
-                                                             unsigned char *to, size_t blocks)
+void dirty_copy_words(const struct dirty_half *half, unsigned char *to, size_t count, bool avx2)
 {
-    move_blocks_avx2(words, touched, to, blocks, true);
-}
-
-__attribute__((target("avx2"))) static void copy_blocks_avx2(const struct dirty_bitmap *bitmap, unsigned char *to,
-                                                             size_t blocks)
-{
-    move_blocks_avx2(bitmap->words, dirty_touched(bitmap, bitmap->words), to, blocks, false);
-}
-
-void dirty_take_words(uint64_t *words, unsigned char *touched, unsigned char *to, size_t count, bool avx2)
-{
-    size_t blocks = count / DIRTY_BLOCK_WORDS, whole = blocks * DIRTY_BLOCK_WORDS;
-    size_t rest = (count - whole) * sizeof(uint64_t);
-    if (avx2) {
-        take_blocks_avx2(words, touched, to, blocks);
-    } else {
-        take_blocks(words, touched, to, blocks);
+    size_t whole = avx2 ? count / DIRTY_BLOCK_WORDS : 0;
+    if (whole > 0) {
+        copy_blocks_avx2(half, to, whole);
     }
-    memset(touched, 0, blocks);
-    if (rest > 0) {
-        memcpy(to + whole * sizeof(uint64_t), &words[whole], rest);
-        memset(&words[whole], 0, rest);
-        touched[blocks] = 0;
-    }
+    copy_blocks(half, to, whole, count);
 }
 
 /* ThreadSanitizer knows of words that are read in one piece, and not of vectors. */
@@ -153,11 +183,6 @@ static bool has_avx2(void)
     return !SEES_RACES && __builtin_cpu_supports("avx2") != 0;
 }
 
-static void take_words(const struct dirty_bitmap *bitmap, uint64_t *words, unsigned char *to)
-{
-    dirty_take_words(words, dirty_touched(bitmap, words), to, bitmap->count, has_avx2());
-}
-
 static uint64_t word_at(const unsigned char *words, size_t i)
 {
     uint64_t word;
@@ -165,30 +190,29 @@ static uint64_t word_at(const unsigned char *words, size_t i)
     return word;
 }
 
-/* Blocks as they are, while they are being marked: each word is read in one piece. */
-static void copy_blocks(const struct dirty_bitmap *bitmap, unsigned char *to, size_t first, size_t end)
-{
-    const unsigned char *touched = dirty_touched(bitmap, bitmap->words);
-    for (size_t block = first; block < end; block++) {
-        size_t at = block * DIRTY_BLOCK_WORDS, rest = bitmap->count - at;
-        uint64_t words[DIRTY_BLOCK_WORDS] = {0};
-        if (__atomic_load_n(&touched[block], __ATOMIC_RELAXED)) {
-            for (unsigned i = 0; i < DIRTY_BLOCK_WORDS; i++) {
-                words[i] = __atomic_load_n(&bitmap->words[at + i], __ATOMIC_RELAXED);
-            }
-        }
-        memcpy(to + at * sizeof words[0], words,
-               (rest < DIRTY_BLOCK_WORDS ? rest : DIRTY_BLOCK_WORDS) * sizeof words[0]);
-    }
-}
+/* Each run of open blocks of a half that nobody marks: [first, end). */
+typedef void run_fn(void *opaque, size_t first, size_t end);
 
-static void copy_words(const struct dirty_bitmap *bitmap, unsigned char *to)
+static void each_run(const struct dirty_bitmap *bitmap, const struct dirty_half *half, run_fn *each, void *opaque)
 {
-    size_t whole = has_avx2() ? bitmap->count / DIRTY_BLOCK_WORDS : 0;
-    if (whole > 0) {
-        copy_blocks_avx2(bitmap, to, whole);
+    const unsigned all = (1u << BLOCKS_AT_ONCE) - 1;
+    size_t first = 0;
+    bool is_in_run = false;
+    for (size_t block = 0; block < bitmap->blocks; block += BLOCKS_AT_ONCE) {
+        unsigned open = open_from(half, block), differ;
+        while ((differ = is_in_run ? open ^ all : open) != 0) {
+            unsigned i = (unsigned)__builtin_ctz(differ);
+            if (is_in_run) {
+                each(opaque, first, block + i);
+            }
+            first = block + i;
+            is_in_run = !is_in_run;
+            open = is_in_run ? open | ((1u << i) - 1) : open & ~((1u << i) - 1); /* these are done */
+        }
     }
-    copy_blocks(bitmap, to, whole, bitmap->blocks);
+    if (is_in_run) {
+        each(opaque, first, bitmap->blocks);
+    }
 }
 
 /* --- what is not in the bitmap yet --------------------------------------------------------------- */
@@ -261,19 +285,32 @@ static int slot_of_log(const struct hv_vm *vm, uint32_t slot_and_space, const st
     return 0;
 }
 
-static bool protect_words(struct hv_vm *vm, const struct hv_slot *slot, const unsigned char *words, size_t count)
+struct protecting {
+    struct hv_vm *vm;
+    const struct hv_slot *slot;
+    const struct dirty_half *half;
+    bool flush;
+};
+
+static void protect_run(void *opaque, size_t first, size_t end)
 {
-    bool flush = false;
-    pthread_mutex_lock(&vm->mmu_lock);
-    for (size_t i = 0; i < count; i++) {
-        uint64_t mask = word_at(words, i);
-        if (mask != 0) {
-            (void)vm->mmu->log_protect(vm, slot, slot->base_gfn + i * 64, mask);
-            flush = true;
+    struct protecting *p = opaque;
+    for (size_t i = first * DIRTY_BLOCK_WORDS; i < end * DIRTY_BLOCK_WORDS; i++) {
+        if (p->half->words[i] != 0) {
+            (void)p->vm->mmu->log_protect(p->vm, p->slot, p->slot->base_gfn + i * 64, p->half->words[i]);
+            p->flush = true;
         }
     }
+}
+
+/* Each page that is marked in a half that nobody marks. @return whether there was one */
+static bool protect_half(struct hv_vm *vm, const struct hv_slot *slot, const struct dirty_half *half)
+{
+    struct protecting protecting = {.vm = vm, .slot = slot, .half = half};
+    pthread_mutex_lock(&vm->mmu_lock);
+    each_run(slot->dirty, half, protect_run, &protecting);
     pthread_mutex_unlock(&vm->mmu_lock);
-    return flush;
+    return protecting.flush;
 }
 
 static bool protect_all(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last)
@@ -288,44 +325,43 @@ static bool protects_at_once(struct hv_vm *vm, const struct hv_slot *slot)
 }
 
 /*
- * Marks go to the other bitmap from now on. After a rendezvous the one that is returned is ours alone; it is the
- * spare, and must become all zero. Where protection comes at once the pages are protected, and a flush is due.
+ * Marks go to the other half from now on. After a rendezvous the one that is returned is ours alone, until the
+ * next time. Where protection comes at once the pages are protected, and a flush is due.
  */
-static uint64_t *change_bitmaps(struct hv_vm *vm, const struct hv_slot *slot)
+static struct dirty_half *change_halves(struct hv_vm *vm, const struct hv_slot *slot)
 {
     struct dirty_bitmap *bitmap = slot->dirty;
-    uint64_t *words = bitmap->words;
-    pthread_mutex_lock(&vm->mmu_lock);        /* who zaps marks as well, and is no vCPU */
+    struct dirty_half *half = bitmap->half;
+    pthread_mutex_lock(&vm->mmu_lock); /* who zaps marks as well, and is no vCPU */
+    renew(bitmap, bitmap->spare);
     atomic_store(&bitmap->is_touched, false); /* before: who marks the other one says so again */
-    __atomic_store_n(&bitmap->words, bitmap->spare, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&bitmap->half, bitmap->spare, __ATOMIC_SEQ_CST);
     (void)protect_all(vm, slot, slot->base_gfn, hv_slot_last_gfn(slot));
     pthread_mutex_unlock(&vm->mmu_lock);
-    bitmap->spare = words;
-    return words;
+    bitmap->spare = half;
+    return half;
 }
 
 /*
- * Get and clear. Where protection comes at once, or there is none, the vCPUs must forget what they may write, and
- * that comes with the same rendezvous.
+ * What was marked until now; its pages are noticed again. Ours until the next harvest. NULL: nothing was. Where
+ * protection comes at once, or there is none, the vCPUs must forget what they may write, and that comes with the
+ * same rendezvous.
  */
-static void get_and_clear(struct hv_vm *vm, const struct hv_slot *slot, unsigned char *to)
+static const struct dirty_half *take_half(struct hv_vm *vm, const struct hv_slot *slot)
 {
-    struct dirty_bitmap *bitmap = slot->dirty;
-    if (!atomic_load(&bitmap->is_touched)) {
-        memset(to, 0, bitmap->count * sizeof(uint64_t));
-        return;
+    if (!atomic_load(&slot->dirty->is_touched)) {
+        return NULL;
     }
-    uint64_t *words = change_bitmaps(vm, slot);
+    struct dirty_half *half = change_halves(vm, slot);
     if (protects_at_once(vm, slot)) {
         hv_flush_all(vm);
-        take_words(bitmap, words, to);
-        return;
+        return half;
     }
     (void)rendezvous_wait(&vm->inside);
-    take_words(bitmap, words, to);
-    if (protect_words(vm, slot, to, bitmap->count)) {
+    if (protect_half(vm, slot, half)) {
         hv_flush_all(vm);
     }
+    return half;
 }
 
 static int get_dirty_log_locked(struct hv_vm *vm, const struct kvm_dirty_log *log)
@@ -342,10 +378,12 @@ static int get_dirty_log_locked(struct hv_vm *vm, const struct kvm_dirty_log *lo
         return -EFAULT;
     }
     sync_slot(vm, slot);
-    if (vm->manual_protect) {
-        copy_words(slot->dirty, log->dirty_bitmap);
+    const struct dirty_bitmap *bitmap = slot->dirty;
+    const struct dirty_half *half = vm->manual_protect ? bitmap->half : take_half(vm, slot);
+    if (half) {
+        dirty_copy_words(half, log->dirty_bitmap, bitmap->count, has_avx2());
     } else {
-        get_and_clear(vm, slot, log->dirty_bitmap);
+        memset(log->dirty_bitmap, 0, bitmap->count * sizeof(uint64_t));
     }
     return 0;
 }
@@ -358,6 +396,47 @@ int hv_get_dirty_log(struct hv_vm *vm, const struct kvm_dirty_log *log)
     return rc;
 }
 
+struct harvesting {
+    const struct dirty_bitmap *bitmap;
+    const struct dirty_half *half;
+    hv_dirty_fn *each;
+    void *opaque;
+};
+
+static void harvest_run(void *opaque, size_t first, size_t end)
+{
+    const struct harvesting *h = opaque;
+    uint64_t page = first * DIRTY_BLOCK_WORDS * 64, end_page = end * DIRTY_BLOCK_WORDS * 64;
+    end_page = end_page < h->bitmap->npages ? end_page : h->bitmap->npages;
+    h->each(h->opaque, page, &h->half->words[first * DIRTY_BLOCK_WORDS], end_page - page);
+}
+
+static int harvest_locked(struct hv_vm *vm, uint32_t slot_and_space, hv_dirty_fn *each, void *opaque)
+{
+    const struct hv_slot *slot = NULL;
+    int rc = slot_of_log(vm, slot_and_space, &slot);
+    if (rc < 0) {
+        return rc;
+    }
+    if (!slot || !slot->dirty) {
+        return -ENOENT;
+    }
+    sync_slot(vm, slot);
+    struct harvesting h = {slot->dirty, take_half(vm, slot), each, opaque};
+    if (h.half) {
+        each_run(h.bitmap, h.half, harvest_run, &h);
+    }
+    return 0;
+}
+
+int hv_harvest_dirty_log(struct hv_vm *vm, uint32_t slot_and_space, hv_dirty_fn *each, void *opaque)
+{
+    pthread_mutex_lock(&vm->slots_lock);
+    int rc = harvest_locked(vm, slot_and_space, each, opaque);
+    pthread_mutex_unlock(&vm->slots_lock);
+    return rc;
+}
+
 /*
  * Whether what is to be cleared is most of what is marked in the range: then all of the range is protected at
  * once, and a write to what stays marked is one fault that it would not be else. A guess, from some of what was
@@ -365,14 +444,14 @@ int hv_get_dirty_log(struct hv_vm *vm, const struct kvm_dirty_log *log)
  */
 static bool is_most(const struct hv_slot *slot, const struct kvm_clear_dirty_log *log)
 {
-    const unsigned char *touched = dirty_touched(slot->dirty, slot->dirty->words);
+    const struct dirty_half *half = slot->dirty->half;
     size_t at = (size_t)(log->first_page / 64), count = words_of(log->num_pages), cleared = 0, left = 0, looks = 0;
     for (size_t i = 0; i < count && looks < LOOKS_MAX; i++) {
-        if (!__atomic_load_n(&touched[(at + i) / DIRTY_BLOCK_WORDS], __ATOMIC_RELAXED)) {
+        if (!dirty_is_open(half, (at + i) / DIRTY_BLOCK_WORDS)) {
             i |= DIRTY_BLOCK_WORDS - 1; /* or one word more */
             continue;
         }
-        uint64_t marked = __atomic_load_n(&slot->dirty->words[at + i], __ATOMIC_RELAXED);
+        uint64_t marked = __atomic_load_n(&half->words[at + i], __ATOMIC_RELAXED);
         uint64_t mask = word_at(log->dirty_bitmap, i);
         cleared += (size_t)__builtin_popcountll(marked & mask);
         left += (size_t)__builtin_popcountll(marked & ~mask);
@@ -382,64 +461,64 @@ static bool is_most(const struct hv_slot *slot, const struct kvm_clear_dirty_log
 }
 
 /* What is not in the mask is marked again, where marks go now. */
-static void mark_rest(struct dirty_bitmap *bitmap, const uint64_t *words, size_t first, const unsigned char *mask)
+static void mark_rest(struct dirty_bitmap *bitmap, const struct dirty_half *half, size_t block,
+                      const unsigned char *mask)
 {
-    for (size_t i = first; i < first + DIRTY_BLOCK_WORDS && i < bitmap->count; i++) {
-        uint64_t rest = words[i] & ~word_at(mask, i);
+    for (size_t i = block * DIRTY_BLOCK_WORDS; i < (block + 1) * DIRTY_BLOCK_WORDS && i < bitmap->count; i++) {
+        uint64_t rest = half->words[i] & ~word_at(mask, i);
         if (rest != 0) {
             (void)dirty_bitmap_mark_mask(bitmap, i, rest);
         }
     }
 }
 
-/* Blocks that nobody marks any more, from `block` on: they are zero then.
- * @return the first that has more than the mask, or `end` */
-__attribute__((target("avx2"))) static size_t
-clear_blocks_avx2(uint64_t *words, unsigned char *touched, const unsigned char *mask, size_t block, size_t end)
+/* Open blocks that nobody marks any more, from `block` on. @return the first that has more than the mask, or `end`
+ */
+__attribute__((target("avx2"))) static size_t find_rest_avx2(const struct dirty_half *half,
+                                                             const unsigned char *mask, size_t block, size_t end)
 {
-    const __m256i zero = _mm256_setzero_si256();
     for (; block < end; block++) {
-        if (!touched[block]) {
-            continue;
-        }
-        __m256i *from = (__m256i *)(void *)&words[block * DIRTY_BLOCK_WORDS];
+        const __m256i *words = (const __m256i *)(const void *)&half->words[block * DIRTY_BLOCK_WORDS];
         const __m256i *bits = (const __m256i *)(const void *)(mask + block * BLOCK_BYTES);
-        __builtin_prefetch(from + 2 * BLOCKS_AHEAD, 1);
+        __builtin_prefetch(words + 2 * BLOCKS_AHEAD);
         __builtin_prefetch(bits + 2 * BLOCKS_AHEAD);
-        if (!_mm256_testc_si256(_mm256_loadu_si256(bits), _mm256_load_si256(from)) ||
-            !_mm256_testc_si256(_mm256_loadu_si256(bits + 1), _mm256_load_si256(from + 1))) {
+        if (!_mm256_testc_si256(_mm256_loadu_si256(bits), _mm256_load_si256(words)) ||
+            !_mm256_testc_si256(_mm256_loadu_si256(bits + 1), _mm256_load_si256(words + 1))) {
             break;
         }
-        _mm256_store_si256(from, zero);
-        _mm256_store_si256(from + 1, zero);
-        touched[block] = 0;
     }
     return block;
 }
 
-static size_t clear_blocks(uint64_t *words, unsigned char *touched, const unsigned char *mask, size_t block,
-                           size_t end)
+struct clearing {
+    struct dirty_bitmap *bitmap;
+    const struct dirty_half *half;
+    const unsigned char *mask;
+    size_t whole; /* blocks that vectors may read in the mask */
+};
+
+static void clear_run(void *opaque, size_t first, size_t end)
 {
-    return block < end ? clear_blocks_avx2(words, touched, mask, block, end) : block;
+    const struct clearing *c = opaque;
+    size_t whole = end < c->whole ? end : c->whole;
+    for (size_t block = first; block < end; block++) {
+        if (block < whole) {
+            block = find_rest_avx2(c->half, c->mask, block, whole);
+        }
+        if (block < end) {
+            mark_rest(c->bitmap, c->half, block, c->mask);
+        }
+    }
 }
 
 /* The whole log, of which most is cleared: as a harvest does it, and what is to stay is marked again. */
 static void clear_all(struct hv_vm *vm, const struct hv_slot *slot, const unsigned char *mask)
 {
-    struct dirty_bitmap *bitmap = slot->dirty;
-    uint64_t *words = change_bitmaps(vm, slot);
-    unsigned char *touched = dirty_touched(bitmap, words);
-    size_t whole = has_avx2() ? bitmap->count / DIRTY_BLOCK_WORDS : 0;
+    struct clearing clearing = {.bitmap = slot->dirty, .mask = mask};
+    clearing.whole = has_avx2() ? slot->dirty->count / DIRTY_BLOCK_WORDS : 0;
+    clearing.half = change_halves(vm, slot);
     hv_flush_all(vm);
-    for (size_t block = clear_blocks(words, touched, mask, 0, whole); block < bitmap->blocks;
-         block = clear_blocks(words, touched, mask, block + 1, whole)) {
-        size_t first = block * DIRTY_BLOCK_WORDS;
-        if (touched[block]) {
-            mark_rest(bitmap, words, first, mask);
-            memset(&words[first], 0, BLOCK_BYTES);
-            touched[block] = 0;
-        }
-    }
+    each_run(slot->dirty, clearing.half, clear_run, &clearing);
 }
 
 /* The bits that are set in both are cleared, and their pages noticed again. */
@@ -447,13 +526,14 @@ static bool clear_words(struct hv_vm *vm, const struct hv_slot *slot, const stru
 {
     bool flush = false, at_once = protect_all(vm, slot, 1, 0) && is_most(slot, log);
     size_t at = (size_t)(log->first_page / 64), count = words_of(log->num_pages);
+    struct dirty_half *half = slot->dirty->half;
     pthread_mutex_lock(&vm->mmu_lock);
     for (size_t i = 0; i < count; i++) {
         uint64_t mask = word_at(log->dirty_bitmap, i);
-        if (mask == 0) {
+        if (mask == 0 || !dirty_is_open(half, (at + i) / DIRTY_BLOCK_WORDS)) {
             continue;
         }
-        mask &= __atomic_fetch_and(&slot->dirty->words[at + i], ~mask, __ATOMIC_SEQ_CST);
+        mask &= __atomic_fetch_and(&half->words[at + i], ~mask, __ATOMIC_SEQ_CST);
         if (mask != 0) {
             if (vm->mmu->log_protect && !at_once) {
                 (void)vm->mmu->log_protect(vm, slot, slot->base_gfn + (at + i) * 64, mask);

@@ -157,43 +157,273 @@ static void random_marks(void **state)
     }
 }
 
-/* With and without the wider vectors: all arrives, nothing else is written, and nothing is left. */
-static void taking_words(void **state)
+static void add_up(void *opaque, uint64_t first, const uint64_t *words, uint64_t npages)
+{
+    uint64_t *sum = opaque;
+    for (uint64_t i = 0; i < (npages + 63) / 64; i++) {
+        sum[0] += words[i] != 0 ? first + i * 64 : 0;
+        sum[1] += (unsigned)__builtin_popcountll(words[i]);
+    }
+}
+
+/* Nothing is asked again of what is clear, whatever a half had before. */
+static void clearing_what_is_clear(void **state)
 {
     (void)state;
-    uint64_t words[80], was[80];
-    unsigned char touched[10];
+    struct hv_vm *vm = new_vm();
+    struct hv_vcpu *vcpu = new_vcpu(vm, 0);
+    uint64_t bits[40];
+    assert_int_equal(hv_enable_manual_protect(vm, 1), 0);
+    assert_int_equal(set(vm, 0, LOG, 0, 2000, HVA), 0);
+    for (unsigned i = 0; i < 2; i++) { /* each half has had it */
+        dirty_page(vcpu, 700);
+        assert_int_equal(get_log(vm, 0, bits), 0);
+        assert_int_equal(clear_log(vm, 0, 0, 2000, bits), 0);
+    }
+    uint64_t before = flushes(vm);
+    assert_int_equal(clear_log(vm, 0, 640, 128, memset(bits, 0xff, sizeof bits)), 0);
+    assert_int_equal(flushes(vm), before);
+    assert_int_equal(get_log(vm, 0, bits), 0);
+    assert_int_equal(bits[10], 0);
+    hv_vcpu_destroy(vcpu);
+    hv_vm_destroy(vm);
+}
+
+/* KVM_DIRTY_LOG_INITIALLY_SET. */
+static void all_is_set_at_first(void **state)
+{
+    (void)state;
+    for (unsigned way = 0; way < 2; way++) {
+        struct hv_vm *vm = new_vm();
+        uint64_t bits[11], sum[2] = {0};
+        assert_int_equal(hv_enable_manual_protect(vm, 3), 0);
+        assert_int_equal(set(vm, 0, LOG, 0, 650, HVA), 0);
+        if (way == 0) {
+            assert_int_equal(get_log(vm, 0, bits), 0);
+            for (unsigned i = 0; i < 11; i++) {
+                assert_int_equal(bits[i], i < 10 ? UINT64_MAX : 0x3ff);
+            }
+        }
+        assert_int_equal(hv_harvest_dirty_log(vm, 0, add_up, sum), 0);
+        assert_int_equal(sum[1], 650);
+        assert_int_equal(hv_harvest_dirty_log(vm, 0, add_up, sum), 0);
+        assert_int_equal(sum[1], 650);
+        hv_vm_destroy(vm);
+    }
+}
+
+/* With and without the wider vectors: of blocks that are open all arrives, of others nothing. */
+static void copying_words(void **state)
+{
+    (void)state;
     unsigned char to[80 * 8 + 16];
     for (unsigned n = 0; n < 4000; n++) {
-        size_t count = random_below(77), at = random_below(8);
+        size_t count = 1 + random_below(76), at = random_below(8);
+        uint64_t expected[80] = {0};
         bool avx2 = n & 1;
         if (avx2 && !__builtin_cpu_supports("avx2")) {
             continue;
         }
-        for (unsigned i = 0; i < 80; i++) {
-            words[i] = was[i] = random_below(40) ? 0 : UINT64_C(1) << random_below(64);
-        }
-        memset(touched, 0, sizeof touched);
-        for (unsigned i = 0; i < 80; i++) {
-            touched[i / 8] |= was[i] != 0 || random_below(64) == 0; /* also what has no mark any more */
+        struct dirty_bitmap *bitmap = dirty_bitmap_create(count * 64, false);
+        assert_non_null(bitmap);
+        struct dirty_half *half = bitmap->half;
+        for (unsigned block = 0; block < (count + 7) / 8; block++) {
+            half->opened[block] = (uint8_t)(random_below(3) ? half->epoch : half->epoch + random_below(255));
+            for (unsigned i = block * 8; i < block * 8 + 8; i++) {
+                half->words[i] = random_below(40) ? 0 : UINT64_C(1) << random_below(64);
+                expected[i] = half->opened[block] == half->epoch ? half->words[i] : 0;
+            }
         }
         memset(to, 0x77, sizeof to);
-        dirty_take_words(words, touched, to + at, count, avx2);
-        assert_memory_equal(to + at, was, count * 8);
+        dirty_copy_words(half, to + at, count, avx2);
+        assert_memory_equal(to + at, expected, count * 8);
         assert_true(at == 0 || to[at - 1] == 0x77);
         assert_int_equal(to[at + count * 8], 0x77);
-        for (unsigned i = 0; i < 80; i++) {
-            assert_true(words[i] == (i < count ? 0 : was[i]));
+        dirty_bitmap_destroy(bitmap);
+    }
+}
+
+/* What a harvest in place tells. */
+struct told {
+    uint64_t npages, next;
+    bool *pages;
+    unsigned calls;
+};
+
+static void tell(void *opaque, uint64_t first, const uint64_t *words, uint64_t npages)
+{
+    struct told *t = opaque;
+    assert_true(first % 64 == 0 && first >= t->next && npages > 0 && npages <= t->npages - first);
+    for (uint64_t page = 0; page < (npages + 63) / 64 * 64; page++) {
+        bool is_set = words[page / 64] >> (page % 64) & 1;
+        assert_true(!is_set || page < npages);
+        if (page < npages) {
+            t->pages[first + page] = is_set;
         }
-        for (unsigned i = 0; i < (count + 7) / 8; i++) {
-            assert_int_equal(touched[i], 0);
+    }
+    t->next = first + npages;
+    t->calls++;
+}
+
+/* Halves are used again and again, and what was in them is gone: many more times than there are epochs. */
+static void harvests_in_place(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 6; round++) {
+        struct hv_vm *vm = new_vm();
+        struct hv_vcpu *vcpu = new_vcpu(vm, 0);
+        uint64_t npages = 1 + random_below(round < 3 ? 3000 : 40000);
+        bool *expected = calloc(npages, sizeof *expected), *pages = calloc(npages, sizeof *pages);
+        unsigned calls = 0;
+        assert_true(expected && pages);
+        assert_int_equal(hv_enable_manual_protect(vm, round & 1), 0);
+        assert_int_equal(set(vm, 3, LOG, 7, npages, HVA), 0);
+        for (unsigned n = 0; n < 1100; n++) {
+            memset(expected, 0, npages);
+            memset(pages, 0, npages);
+            for (uint64_t i = random_below(20) * random_below(3); i > 0; i--) {
+                uint64_t page = random_below(npages);
+                dirty_page(vcpu, 7 + page);
+                expected[page] = true;
+            }
+            struct told told = {.npages = npages, .pages = pages};
+            assert_int_equal(hv_harvest_dirty_log(vm, 3, tell, &told), 0);
+            assert_memory_equal(expected, pages, npages);
+            calls += told.calls;
+        }
+        assert_true(calls > 500);
+        free(expected);
+        free(pages);
+        hv_vcpu_destroy(vcpu);
+        hv_vm_destroy(vm);
+    }
+}
+
+/* A block that is marked once, and then no more for longer than there are epochs. */
+static void what_was_harvested_does_not_come_back(void **state)
+{
+    (void)state;
+    struct hv_vm *vm = new_vm();
+    struct hv_vcpu *vcpu = new_vcpu(vm, 0);
+    assert_int_equal(set(vm, 3, LOG, 0, 2000, HVA), 0);
+    for (unsigned n = 0; n < 1100; n++) {
+        uint64_t sum[2] = {0};
+        dirty_page(vcpu, n < 2 ? 700 : 1200);
+        assert_int_equal(hv_harvest_dirty_log(vm, 3, add_up, sum), 0);
+        assert_int_equal(sum[1], 1);
+        assert_int_equal(sum[0], (n < 2 ? 700 : 1200) / 64 * 64);
+    }
+    hv_vcpu_destroy(vcpu);
+    hv_vm_destroy(vm);
+}
+
+static void what_cannot_be_harvested(void **state)
+{
+    (void)state;
+    struct hv_vm *vm = new_vm();
+    struct told told = {0};
+    assert_int_equal(set(vm, 0, 0, 0, 8, HVA), 0);
+    assert_int_equal(hv_harvest_dirty_log(vm, 0, tell, &told), -ENOENT);
+    assert_int_equal(hv_harvest_dirty_log(vm, 1, tell, &told), -ENOENT);
+    assert_int_equal(hv_harvest_dirty_log(vm, 0xffff, tell, &told), -EINVAL);
+    assert_int_equal(hv_harvest_dirty_log(vm, 9u << 16, tell, &told), -EINVAL);
+    assert_int_equal(told.calls, 0);
+    hv_vm_destroy(vm);
+}
+
+/* Two that mark in a block at once, which has something of an epoch before: both marks are there, and nothing
+ * else.
+ */
+struct opening {
+    struct dirty_bitmap *bitmap;
+    atomic_uint round, done; /* the helper's last one */
+    atomic_ullong at;        /* when: of the time-stamp counter, which the host's CPUs have in common */
+};
+
+#define OPENINGS 20000u
+
+static void wait_for(atomic_uint *count, unsigned round)
+{
+    for (unsigned spins = 1; atomic_load(count) < round; spins++) {
+        if (spins % 1000 == 0) {
+            sched_yield();
         }
     }
 }
 
+static void wait_until(uint64_t at)
+{
+    while (__builtin_ia32_rdtsc() < at) {}
+}
+
+static void *mark_first_word(void *opaque)
+{
+    struct opening *o = opaque;
+    for (unsigned round = 1; round <= OPENINGS; round++) {
+        wait_for(&o->round, round);
+        wait_until(atomic_load(&o->at));
+        (void)dirty_bitmap_mark(o->bitmap, 5);
+        atomic_store(&o->done, round);
+    }
+    return NULL;
+}
+
+static void two_open_one_block(void **state)
+{
+    (void)state;
+    static struct opening o; /* the other thread outlives a failure */
+    o.bitmap = dirty_bitmap_create(512, false);
+    pthread_t thread;
+    assert_non_null(o.bitmap);
+    struct dirty_half *half = o.bitmap->half;
+    assert_int_equal(pthread_create(&thread, NULL, mark_first_word, &o), 0);
+    for (unsigned round = 1; round <= OPENINGS; round++) {
+        half->epoch = (uint8_t)(1 + round % 200);
+        memset(half->words, 0xff, 8 * DIRTY_BLOCK_WORDS);
+        uint64_t at = __builtin_ia32_rdtsc() + 2000;
+        atomic_store(&o.at, at);
+        atomic_store(&o.round, round);
+        wait_until(at + round % 400); /* mostly after the other: this thread has the words in its cache */
+        (void)dirty_bitmap_mark(o.bitmap, 511);
+        wait_for(&o.done, round);
+        uint64_t expected[DIRTY_BLOCK_WORDS] = {[0] = 1 << 5, [7] = UINT64_C(1) << 63};
+        assert_memory_equal(half->words, expected, sizeof expected);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    dirty_bitmap_destroy(o.bitmap);
+}
+
+static void *mark_page_5(void *opaque)
+{
+    return (void *)(uintptr_t)dirty_bitmap_mark(opaque, 5);
+}
+
+/* A block that another thread has not opened yet: who wants to mark waits. */
+static void who_marks_waits_for_who_opens(void **state)
+{
+    (void)state;
+    struct dirty_bitmap *bitmap = dirty_bitmap_create(512, false);
+    pthread_t thread;
+    void *was_clear;
+    assert_non_null(bitmap);
+    struct dirty_half *half = bitmap->half;
+    memset(half->words, 0xff, 8 * DIRTY_BLOCK_WORDS);
+    __atomic_store_n(&half->opened[0], DIRTY_BLOCK_OPENING, __ATOMIC_SEQ_CST);
+    assert_int_equal(pthread_create(&thread, NULL, mark_page_5, bitmap), 0);
+    nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL);
+    assert_false(atomic_load(&bitmap->is_touched));
+    for (unsigned i = 0; i < DIRTY_BLOCK_WORDS; i++) {
+        __atomic_store_n(&half->words[i], 0, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&half->opened[0], half->epoch, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_join(thread, &was_clear), 0);
+    assert_true(was_clear && atomic_load(&bitmap->is_touched) && dirty_bitmap_test(bitmap, 5));
+    dirty_bitmap_destroy(bitmap);
+}
+
 /* --- under vCPUs ------------------------------------------------------------------------------------ */
 
-#define RAM_PAGES 200
+#define RAM_PAGES 1200 /* three blocks */
 #define WRITERS 2
 
 /* A processor as far as the log sees one: a TLB of one entry per page, emptied when it is asked to. */
@@ -246,12 +476,27 @@ static void *write_on(void *opaque)
     return NULL;
 }
 
-/* Copy the pages that the log names, as a migration does. */
-static void copy_dirty(struct world *w, bool manual)
+enum way {
+    GET,
+    GET_AND_CLEAR,
+    IN_PLACE,
+};
+
+static void keep_words(void *opaque, uint64_t first, const uint64_t *words, uint64_t npages)
 {
-    uint64_t bits[(RAM_PAGES + 63) / 64];
-    assert_int_equal(get_log(w->vm, 0, bits), 0);
-    if (manual) {
+    memcpy((uint64_t *)opaque + first / 64, words, (npages + 63) / 64 * sizeof *words);
+}
+
+/* Copy the pages that the log names, as a migration does. */
+static void copy_dirty(struct world *w, enum way way)
+{
+    uint64_t bits[(RAM_PAGES + 63) / 64] = {0};
+    if (way == IN_PLACE) {
+        assert_int_equal(hv_harvest_dirty_log(w->vm, 0, keep_words, bits), 0);
+    } else {
+        assert_int_equal(get_log(w->vm, 0, bits), 0);
+    }
+    if (way == GET_AND_CLEAR) {
         assert_int_equal(clear_log(w->vm, 0, 0, RAM_PAGES, bits), 0);
     }
     for (unsigned page = 0; page < RAM_PAGES; page++) {
@@ -262,7 +507,7 @@ static void copy_dirty(struct world *w, bool manual)
 }
 
 /* @return pages whose last write the log has missed */
-static unsigned missed(bool manual, bool forget)
+static unsigned missed(enum way way, bool forget)
 {
     struct world w = {.vm = new_vm(), .stop = false};
     unsigned count = 0;
@@ -271,7 +516,7 @@ static unsigned missed(bool manual, bool forget)
     w.copy = calloc(RAM_PAGES, sizeof *w.copy);
     assert_true(w.ram && w.copy);
     memset(w.ram, 0, RAM_PAGES * PAGE);
-    assert_int_equal(hv_enable_manual_protect(w.vm, manual), 0);
+    assert_int_equal(hv_enable_manual_protect(w.vm, way == GET_AND_CLEAR), 0);
     assert_int_equal(set(w.vm, 0, LOG, 0, RAM_PAGES, (uint64_t)(uintptr_t)w.ram), 0);
     for (unsigned i = 0; i < WRITERS; i++) {
         w.writers[i] = (struct writer){.vcpu = new_vcpu(w.vm, i), .stop = &w.stop, .forgets_a_mark = forget};
@@ -281,7 +526,7 @@ static unsigned missed(bool manual, bool forget)
         sched_yield();
     }
     for (unsigned round = 0; round < 150; round++) {
-        copy_dirty(&w, manual);
+        copy_dirty(&w, way);
     }
     atomic_store(&w.stop, true);
     for (unsigned i = 0; i < WRITERS; i++) {
@@ -289,7 +534,7 @@ static unsigned missed(bool manual, bool forget)
         assert_true(w.writers[i].writes > w.writers[i].fills);
         hv_vcpu_destroy(w.writers[i].vcpu);
     }
-    copy_dirty(&w, manual);
+    copy_dirty(&w, way);
     for (unsigned page = 0; page < RAM_PAGES; page++) {
         count += w.copy[page] != w.ram[page * (PAGE / 8)];
     }
@@ -304,15 +549,17 @@ static unsigned missed(bool manual, bool forget)
 static void no_write_is_missed(void **state)
 {
     (void)state;
-    assert_int_equal(missed(false, false), 0);
-    assert_int_equal(missed(true, false), 0);
+    assert_int_equal(missed(GET, false), 0);
+    assert_int_equal(missed(GET_AND_CLEAR, false), 0);
+    assert_int_equal(missed(IN_PLACE, false), 0);
 }
 
 /* That the copy would tell. */
 static void a_mark_that_is_dropped_is_found(void **state)
 {
     (void)state;
-    assert_int_equal(missed(false, true), 1);
+    assert_int_equal(missed(GET, true), 1);
+    assert_int_equal(missed(IN_PLACE, true), 1);
 }
 
 /* --- the page-modification log ---------------------------------------------------------------------- */
@@ -437,7 +684,14 @@ int main(void)
         cmocka_unit_test(clearing_clears_what_is_set_in_both),
         cmocka_unit_test(what_is_not_logged),
         cmocka_unit_test(random_marks),
-        cmocka_unit_test(taking_words),
+        cmocka_unit_test(clearing_what_is_clear),
+        cmocka_unit_test(all_is_set_at_first),
+        cmocka_unit_test(copying_words),
+        cmocka_unit_test(two_open_one_block),
+        cmocka_unit_test(who_marks_waits_for_who_opens),
+        cmocka_unit_test(harvests_in_place),
+        cmocka_unit_test(what_was_harvested_does_not_come_back),
+        cmocka_unit_test(what_cannot_be_harvested),
         cmocka_unit_test(no_write_is_missed),
         cmocka_unit_test(a_mark_that_is_dropped_is_found),
         cmocka_unit_test(the_log_of_an_idle_vcpu),

@@ -178,6 +178,14 @@ int hv_set_slot2(struct hv_vm *vm, const struct hv_region2 *region);
 /* KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG, KVM_ENABLE_CAP of the two capabilities, KVM_RESET_DIRTY_RINGS. */
 int hv_get_dirty_log(struct hv_vm *vm, const struct kvm_dirty_log *log);
 int hv_clear_dirty_log(struct hv_vm *vm, const struct kvm_clear_dirty_log *log);
+
+/* Receives bits of `npages` pages of a slot from `first` on, a multiple of 64; the rest of the last word is clear.
+ * What lies between two calls is clear. */
+typedef void hv_dirty_fn(void *opaque, uint64_t first, const uint64_t *words, uint64_t npages);
+
+/* The log is got and cleared, whether it is manual or not, and read in place. `each` is called under `slots_lock`;
+ * the words are good until it returns. 0 or -errno, as for KVM_GET_DIRTY_LOG. */
+int hv_harvest_dirty_log(struct hv_vm *vm, uint32_t slot_and_space, hv_dirty_fn *each, void *opaque);
 int hv_enable_cap(struct hv_vm *vm, const struct kvm_enable_cap *cap); /* -EINVAL: not one of the two */
 int hv_enable_manual_protect(struct hv_vm *vm, uint64_t flags);
 int hv_enable_dirty_ring(struct hv_vm *vm, uint32_t bytes);

@@ -400,7 +400,7 @@ static void test_dropped_mark(void **state)
     }
     struct dirty_bitmap *bitmap = hv_slot_of_id(world.rig.vm->slots[0], 0)->dirty;
     assert_true(dirty_bitmap_test(bitmap, 300));
-    bitmap->words[300 / 64] &= ~(UINT64_C(1) << (300 % 64));
+    bitmap->half->words[300 / 64] &= ~(UINT64_C(1) << (300 % 64));
     harvest();
     assert_int_equal(count_missed(), 1);
     close_world();

@@ -21,7 +21,7 @@ static uint64_t word_count(const struct slot *slot)
 
 int dirtylog_follow_flags(const struct slot_port *port, struct slot *slot)
 {
-    if (!slot_is_logged(slot) || !port->get_dirty_log) {
+    if (!slot_is_logged(slot) || !port->get_dirty_log || port->harvest_dirty_log) {
         free(slot->log);
         slot->log = NULL;
     } else if (!slot->log) {
@@ -51,9 +51,22 @@ void dirtylog_mark(const struct slot *slot, uint64_t first, uint64_t bits)
                      mv_region_log_mask(slot->region));
 }
 
+static void mark_words(void *opaque, uint64_t first, const uint64_t *words, uint64_t npages)
+{
+    const struct slot *slot = opaque;
+    dirty_mark_words(slot->region->ram.block, first_in_block(slot) + first, words, npages,
+                     mv_region_log_mask(slot->region));
+}
+
 void dirtylog_fetch(const struct slot_port *port, struct slot *slot)
 {
     if (!port->get_dirty_log) {
+        return;
+    }
+    if (port->harvest_dirty_log) {
+        if (port->harvest_dirty_log(port->opaque, slot->is.id, mark_words, slot) < 0) {
+            dirtylog_mark_all(slot);
+        }
         return;
     }
     struct kvm_dirty_log log = {.slot = slot->is.id, .dirty_bitmap = slot->log};
@@ -61,8 +74,7 @@ void dirtylog_fetch(const struct slot_port *port, struct slot *slot)
         dirtylog_mark_all(slot);
         return;
     }
-    dirty_mark_words(slot->region->ram.block, first_in_block(slot), slot->log, page_count(slot),
-                     mv_region_log_mask(slot->region));
+    mark_words(slot, 0, slot->log, page_count(slot));
 }
 
 /* Words that have pages [first, last], both cut to the pages that were fetched in them; false when there is none.

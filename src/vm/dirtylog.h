@@ -4,7 +4,8 @@
  *
  * With a manual log (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) fetching leaves the kernel's bits as they are. A bit is
  * cleared in the kernel only if it was fetched before, and so has been given to all clients: one client must not
- * clear what another has not heard of. `log` keeps what was fetched and is not cleared yet.
+ * clear what another has not heard of. `log` keeps what was fetched and is not cleared yet. An accelerator that
+ * can is harvested in place: nothing is copied, and nothing has to be cleared.
  *
  * All under the machine's control lock.
  */
@@ -22,7 +23,7 @@ struct slot {
     struct mv_slot is;
     struct mv_region *region;
     uint64_t offset; /* in the region, of the slot's first byte */
-    uint64_t *log;   /* KVM_MEM_LOG_DIRTY_PAGES, and vCPUs keep no rings: a bit for each page; else NULL */
+    uint64_t *log;   /* KVM_MEM_LOG_DIRTY_PAGES, got by a copy: a bit for each page; else NULL */
 
     struct private_block *private; /* KVM_MEM_GUEST_MEMFD, in the tree: see private.h; else NULL */
     struct cds_list_head private_link;

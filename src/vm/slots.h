@@ -14,6 +14,9 @@
 
 struct slot_table;
 
+/* As accel_dirty_fn. */
+typedef void slot_dirty_fn(void *opaque, uint64_t first, const uint64_t *words, uint64_t npages);
+
 /* How the table reaches what it works for; the callbacks are called in the committing thread. */
 struct slot_port {
     void *opaque;
@@ -27,6 +30,8 @@ struct slot_port {
      * second if getting clears. */
     int (*get_dirty_log)(void *opaque, const struct kvm_dirty_log *log);
     int (*clear_dirty_log)(void *opaque, const struct kvm_clear_dirty_log *log);
+    /* In place of both, as in accel.h, or NULL: what it tells is cleared, and nothing is copied. */
+    int (*harvest_dirty_log)(void *opaque, uint32_t slot, slot_dirty_fn *each, void *each_opaque);
     /* For blocks with private pages, as in accel.h. NULL: no slot can have a guest_memfd. */
     int (*create_guest_memfd)(void *opaque, uint64_t size_bytes);
     int (*set_private_slot)(void *opaque, const struct kvm_userspace_memory_region *slot, int guest_memfd,

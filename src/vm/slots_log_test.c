@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* What slots have to do with logs: flags, fetching, clearing. */
+#include "vm/dirtylog.h"
 #include "vm/slots_test.h"
 
 static bool taken(struct mv_region *region, uint64_t page, enum mv_dirty_client client)
@@ -41,11 +42,12 @@ static void test_a_log_costs_one_call_for_each_slot(void **state)
 }
 
 /* What a guest wrote is not lost when its slot goes: by a move, by a split, by the end of another region. */
-static void test_a_log_is_fetched_before_its_slot_goes(void **state)
+static void fetched_before_its_slot_goes(enum logs way)
 {
-    (void)state;
     struct fixture f;
+    logs = way;
     set_up(&f);
+    logs = LOGS_GET;
     struct mv_region *hole = new_region(&f, "hole", MV_REGION_MMIO, PAGE, 0);
     assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
     set_log(f.ram, true);
@@ -64,15 +66,23 @@ static void test_a_log_is_fetched_before_its_slot_goes(void **state)
     tear_down(&f);
 }
 
+static void test_a_log_is_fetched_before_its_slot_goes(void **state)
+{
+    (void)state;
+    for (enum logs way = LOGS_GET; way < LOGS; way++) {
+        fetched_before_its_slot_goes(way);
+    }
+}
+
 /* Every page that a guest writes is found, once, in slots whose first page is any in its block. */
 static void test_sync_finds_each_page(void **state)
 {
     (void)state;
-    for (unsigned manual = 0; manual < 2; manual++) {
+    for (enum logs way = LOGS_GET; way < LOGS; way++) {
         struct fixture f;
-        manual_logs = manual;
+        logs = way;
         set_up(&f);
-        manual_logs = false;
+        logs = LOGS_GET;
         struct mv_region *part = new_region(&f, "part", MV_REGION_RAM, 150 * PAGE, 37 * PAGE);
         assert_int_equal(mv_region_add(f.root, 1000 * PAGE, part, 0, NULL), 0);
         set_log(part, true);
@@ -83,7 +93,9 @@ static void test_sync_finds_each_page(void **state)
                 assert_int_equal(taken(part, q, MV_DIRTY_DISPLAY), q == p);
             }
         }
-        assert_int_equal(f.kernel.clears, manual ? 150 : 0);
+        assert_int_equal(f.kernel.clears, way == LOGS_MANUAL ? 150 : 0);
+        assert_true(way == LOGS_IN_PLACE ? f.kernel.harvests >= 150 && f.kernel.gets == 0
+                                         : f.kernel.harvests == 0);
         assert_true(f.kernel.cleared_pages <= 150 * 64); /* no more than the group of each */
         mv_region_put(part);
         tear_down(&f);
@@ -95,9 +107,9 @@ static void test_clients_do_not_clear_for_each_other(void **state)
 {
     (void)state;
     struct fixture f;
-    manual_logs = true;
+    logs = LOGS_MANUAL;
     set_up(&f);
-    manual_logs = false;
+    logs = LOGS_GET;
     assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
     set_log(f.ram, true);
     assert_int_equal(mv_dirty_log_start(f.machine, 1, NULL), 0);
@@ -118,9 +130,9 @@ static void test_clears_that_are_put_off(void **state)
     (void)state;
     struct fixture f;
     struct mv_dirty_snapshot *snapshot;
-    manual_logs = true;
+    logs = LOGS_MANUAL;
     set_up(&f);
-    manual_logs = false;
+    logs = LOGS_GET;
     assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
     set_log(f.ram, true);
     assert_true(guest_writes(&f.kernel, 5 * PAGE));
@@ -144,11 +156,12 @@ static void test_clears_that_are_put_off(void **state)
 }
 
 /* A region over the same bytes takes a slot over as it is, and its log is its own. */
-static void test_a_slot_changes_hands(void **state)
+static void changes_hands(enum logs way)
 {
-    (void)state;
     struct fixture f;
+    logs = way;
     set_up(&f);
+    logs = LOGS_GET;
     struct mv_region *other = new_region(&f, "other", MV_REGION_RAM, 256 * PAGE, 0);
     assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
     set_log(f.ram, true);
@@ -171,6 +184,14 @@ static void test_a_slot_changes_hands(void **state)
     tear_down(&f);
 }
 
+static void test_a_slot_changes_hands(void **state)
+{
+    (void)state;
+    for (enum logs way = LOGS_GET; way < LOGS; way++) {
+        changes_hands(way);
+    }
+}
+
 /* A commit that fails after logs were switched: what may have been written unseen counts as written. */
 static void test_a_log_that_was_off_for_a_while(void **state)
 {
@@ -191,6 +212,40 @@ static void test_a_log_that_was_off_for_a_while(void **state)
     }
     rc = 0;
     mv_listener_destroy(other);
+    tear_down(&f);
+}
+
+static int refuse_harvest(void *opaque, uint32_t id, slot_dirty_fn *each, void *each_opaque)
+{
+    (void)id, (void)each, (void)each_opaque;
+    ((struct kernel *)opaque)->harvests++;
+    return -ENOMEM;
+}
+
+/* An accelerator that does not say what was written: all may have been. */
+static void test_a_harvest_that_fails(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct kernel kernel = {0};
+    const struct slot_port port = {
+        .opaque = &kernel, .get_dirty_log = kernel_get_log, .harvest_dirty_log = refuse_harvest};
+    logs = LOGS_IN_PLACE;
+    set_up(&f);
+    logs = LOGS_GET;
+    struct slot slot = {.is = {.size_bytes = 40 * PAGE, .flags = KVM_MEM_LOG_DIRTY_PAGES}, .region = f.ram};
+    assert_int_equal(mv_region_add(f.root, 0, f.ram, 0, NULL), 0);
+    set_log(f.ram, true);
+    for (uint64_t p = 0; p < 256; p++) {
+        (void)taken(f.ram, p, MV_DIRTY_DISPLAY);
+    }
+    assert_int_equal(dirtylog_follow_flags(&port, &slot), 0);
+    assert_null(slot.log);
+    dirtylog_fetch(&port, &slot);
+    assert_int_equal(kernel.harvests, 1);
+    for (uint64_t p = 0; p < 256; p++) {
+        assert_int_equal(taken(f.ram, p, MV_DIRTY_DISPLAY), p < 40);
+    }
     tear_down(&f);
 }
 
@@ -254,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_clears_that_are_put_off),
         cmocka_unit_test(test_a_slot_changes_hands),
         cmocka_unit_test(test_a_log_that_was_off_for_a_while),
+        cmocka_unit_test(test_a_harvest_that_fails),
         cmocka_unit_test(test_a_slot_follows_its_block),
     };
     return cmocka_run_group_tests_name("slots_log", tests, NULL, NULL);

@@ -33,7 +33,7 @@ struct kernel {
     unsigned unheld_calls;
     uint64_t dirty[KERNEL_SLOTS][SLOT_WORDS];
     bool manual;
-    unsigned gets, clears;
+    unsigned gets, clears, harvests;
     uint64_t cleared_pages; /* as many as were named in calls */
 };
 
@@ -98,6 +98,26 @@ static inline int kernel_get_log(void *opaque, const struct kvm_dirty_log *log)
     memcpy(log->dirty_bitmap, k->dirty[log->slot], bytes);
     if (!k->manual) {
         memset(k->dirty[log->slot], 0, bytes);
+    }
+    return 0;
+}
+
+/* Each word that has a page. */
+static inline int kernel_harvest_log(void *opaque, uint32_t id, slot_dirty_fn *each, void *each_opaque)
+{
+    struct kernel *k = opaque;
+    const struct kvm_userspace_memory_region *slot = &k->slots[id];
+    uint64_t npages = slot->memory_size / PAGE;
+    k->harvests++;
+    if (npages == 0 || !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
+        return -ENOENT;
+    }
+    for (uint64_t first = 0; first < npages; first += 64) {
+        uint64_t *word = &k->dirty[id][first / 64];
+        if (*word != 0) {
+            each(each_opaque, first, word, npages - first < 64 ? npages - first : 64);
+            *word = 0;
+        }
     }
     return 0;
 }
@@ -176,7 +196,14 @@ static inline struct mv_region *new_region(struct fixture *f, const char *name, 
     return region;
 }
 
-static bool manual_logs; /* for the fixtures to come */
+enum logs {
+    LOGS_GET,
+    LOGS_MANUAL,
+    LOGS_IN_PLACE,
+    LOGS,
+};
+
+static enum logs logs; /* of the fixtures to come */
 
 static inline int set_up_limits(struct fixture *f, struct slot_limits limits)
 {
@@ -193,8 +220,9 @@ static inline int set_up_limits(struct fixture *f, struct slot_limits limits)
                              .hold_vcpus = kernel_hold,
                              .release_vcpus = kernel_release,
                              .get_dirty_log = kernel_get_log,
-                             .clear_dirty_log = manual_logs ? kernel_clear_log : NULL};
-    f->kernel.manual = manual_logs;
+                             .clear_dirty_log = logs == LOGS_MANUAL ? kernel_clear_log : NULL,
+                             .harvest_dirty_log = logs == LOGS_IN_PLACE ? kernel_harvest_log : NULL};
+    f->kernel.manual = logs == LOGS_MANUAL;
     f->table = slots_create(&port, &limits);
     assert_non_null(f->table);
     return mv_listener_create(f->space, &slots_listener_ops, f->table, 10, &f->listener, NULL);

@@ -43,6 +43,12 @@ static int port_clear_dirty_log(void *opaque, const struct kvm_clear_dirty_log *
     return vm->ops->clear_dirty_log(vm->accel, log);
 }
 
+static int port_harvest_dirty_log(void *opaque, uint32_t slot, slot_dirty_fn *each, void *each_opaque)
+{
+    struct mv_vm *vm = opaque;
+    return vm->ops->harvest_dirty_log(vm->accel, slot, each, each_opaque);
+}
+
 static int port_create_guest_memfd(void *opaque, uint64_t size_bytes)
 {
     struct mv_vm *vm = opaque;
@@ -80,7 +86,8 @@ static void port_release_vcpus(void *opaque)
 static int give_memory(struct mv_vm *vm, struct mv_error *err)
 {
     const bool rings = vm->options.dirty_ring_entries != 0;
-    const bool manual = !rings && vm->ops->dirty_log_is_manual(vm->accel);
+    const bool in_place = !rings && vm->ops->harvest_dirty_log;
+    const bool manual = !rings && !in_place && vm->ops->dirty_log_is_manual(vm->accel);
     struct slot_port port = {
         .opaque = vm,
         .set_slot = port_set_slot,
@@ -88,6 +95,7 @@ static int give_memory(struct mv_vm *vm, struct mv_error *err)
         .release_vcpus = port_release_vcpus,
         .get_dirty_log = rings ? NULL : port_get_dirty_log,
         .clear_dirty_log = manual ? port_clear_dirty_log : NULL,
+        .harvest_dirty_log = in_place ? port_harvest_dirty_log : NULL,
         .reap = rings ? port_reap : NULL,
     };
     if (vm->ops->has_guest_memfds(vm->accel)) {

@@ -182,6 +182,11 @@ static int clear_dirty_log(struct accel_vm *vm, const struct kvm_clear_dirty_log
     return hv_clear_dirty_log(vm->hv, log);
 }
 
+static int harvest_dirty_log(struct accel_vm *vm, uint32_t slot, accel_dirty_fn *each, void *opaque)
+{
+    return hv_harvest_dirty_log(vm->hv, slot, each, opaque);
+}
+
 static bool dirty_log_is_manual(const struct accel_vm *vm)
 {
     return vm->hv->manual_protect;
@@ -328,6 +333,7 @@ const struct accel accel_soft = {
     .host_unwatch = host_unwatch,
     .get_dirty_log = get_dirty_log,
     .clear_dirty_log = clear_dirty_log,
+    .harvest_dirty_log = harvest_dirty_log,
     .dirty_log_is_manual = dirty_log_is_manual,
     .reset_dirty_rings = reset_dirty_rings,
     .dirty_ring = dirty_ring,
