@@ -182,6 +182,9 @@ static int parse(int argc, char **argv, struct request *ret)
         return usage_error("explain",
                            "--qmp: only --access, --user, --supervisor, --implicit and --format go with it");
     }
+    if (ret->options.host_page && strcmp(ret->options.mmu, "native") == 0) {
+        return usage_error("explain", "--host-page is of a hypervisor's tables, and --mmu native has none");
+    }
     if (optind == argc) {
         return usage_error("explain", "no address given");
     }

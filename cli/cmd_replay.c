@@ -193,6 +193,15 @@ static bool has_hybrid(const struct request *request)
     return any;
 }
 
+static bool has_tables(const struct request *request)
+{
+    bool any = false;
+    for (size_t i = 0; i < request->count; i++) {
+        any = any || strcmp(request->mmus[i], "native") != 0;
+    }
+    return any;
+}
+
 static int parse(int argc, char **argv, struct request *ret)
 {
     int c;
@@ -206,6 +215,9 @@ static int parse(int argc, char **argv, struct request *ret)
     }
     if (ret->hybrid[0] && !has_hybrid(ret)) {
         return usage_error("replay", "--policy is of --mmu hybrid");
+    }
+    if (ret->options.host_page && !has_tables(ret)) {
+        return usage_error("replay", "--host-page is of a hypervisor's tables, and --mmu native has none");
     }
     if (optind == argc) {
         return usage_error("replay", "no trace given");

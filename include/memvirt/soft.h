@@ -11,7 +11,7 @@
  * - mmu=native, ept (default), npt: the second dimension; shadow: tables of the hypervisor's in place of the
  * guest's; hybrid: these above, and the guest's own and EPT below, for the tables that `policy` says
  * - host-page=4K, 2M, 1G (default): largest page of the hypervisor's tables
- * - levels=4 (default), 5: of its tables
+ * - levels=4 (default), 5: of EPT's or NPT's tables; shadow ones have as many as the guest's
  * - tlb=off (default), or L1=64x4 and, each behind a colon, L2=1536x12, L1-2M=, L1-1G=, L2-1G=: entries x ways;
  * off is a cache that counts nothing
  * - walk-caches=on (default with tlb=off), off (else): paging-structure caches
@@ -50,8 +50,8 @@
  * - 1g-pages=on (default), off: the processor has pages of 1 GiB, for guests and for the hypervisor
  * - vendor=intel (default), amd: whose processor it is; AMD's reserve bit 8 of a PML4E
  *
- * A property that means nothing to the scheme (eager-split, nested-tlb, nx-huge-pages, mmio-caching, slot-zap-all,
- * unsync, shadow-pages, rmap-max, policy) is refused.
+ * A property that means nothing to the scheme (host-page, levels, eager-split, nested-tlb, nx-huge-pages,
+ * populate, mmio-caching, slot-zap-all, unsync, shadow-pages, rmap-max, policy) is refused.
  *
  * Threads: calls with the same vCPU come one at a time, from any thread; with different vCPUs at the same time.
  * The tree may be edited meanwhile. Not from a listener.

@@ -112,15 +112,25 @@ static int make_memory(struct mv_replay *r, struct mv_error *err)
     return rc == 0 ? mv_space_create(r->machine, "I/O", r->ports, &r->io, err) : rc;
 }
 
+/* Properties may follow the name. */
+static bool is_scheme(const char *mmu, const char *name)
+{
+    size_t length = strlen(name);
+    return strncmp(mmu, name, length) == 0 && (mmu[length] == 0 || mmu[length] == ',');
+}
+
 static int make_vm(struct mv_replay *r, const struct mv_replay_options *o, struct mv_error *err)
 {
-    bool has_nested = strcmp(r->mmu, "native") != 0 && strcmp(r->mmu, "shadow") != 0;
-    const char *nested_tlb = has_nested && o->walk_caches ? ",nested-tlb=on" : "";
-    char accel[512];
-    int length =
-        snprintf(accel, sizeof accel, "soft,mmu=%s,host-page=%s,levels=%u,tlb=%s,walk-caches=%s%s,populate=off",
-                 r->mmu, o->host_page ? o->host_page : "4K", r->levels, o->tlb ? o->tlb : TLB_DEFAULT,
-                 o->walk_caches ? "on" : "off", nested_tlb);
+    bool has_own = !is_scheme(r->mmu, "native"), has_nested = has_own && !is_scheme(r->mmu, "shadow");
+    char own[64] = "", nested[64] = "", accel[512]; /* what means something to the scheme */
+    if (has_own) {
+        snprintf(own, sizeof own, ",host-page=%s,populate=off", o->host_page ? o->host_page : "4K");
+    }
+    if (has_nested) {
+        snprintf(nested, sizeof nested, ",levels=%u%s", r->levels, o->walk_caches ? ",nested-tlb=on" : "");
+    }
+    int length = snprintf(accel, sizeof accel, "soft,mmu=%s,tlb=%s,walk-caches=%s%s%s", r->mmu,
+                          o->tlb ? o->tlb : TLB_DEFAULT, o->walk_caches ? "on" : "off", own, nested);
     if (length < 0 || (size_t)length >= sizeof accel) {
         return bad_option(err, "tlb", o->tlb, "as short as can be believed");
     }

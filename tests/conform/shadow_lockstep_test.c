@@ -388,7 +388,7 @@ static bool at_whim; /* the next runs are with it */
 static void run(const char *accel, uint64_t seed, unsigned steps, unsigned *done)
 {
     struct pair p = {.seed = seed * 2 + 1, .mode = MODE_4LEVEL, .cr3 = TABLES};
-    soft_guest_make(&p.native, "soft,mmu=native,levels=5,address-bits=52");
+    soft_guest_make(&p.native, "soft,mmu=native,address-bits=52");
     soft_guest_make(&p.shadow, accel);
     set_registers(&p);
     p.whim = seed;
@@ -431,26 +431,26 @@ static void as_natively(const char *accel)
 static void shadow_is_as_native(void **state)
 {
     (void)state;
-    as_natively("soft,mmu=shadow,levels=5,address-bits=52");
+    as_natively("soft,mmu=shadow,address-bits=52");
 }
 
 static void without_unsync_too(void **state)
 {
     (void)state;
-    as_natively("soft,mmu=shadow,unsync=off,levels=5,address-bits=52");
+    as_natively("soft,mmu=shadow,unsync=off,address-bits=52");
 }
 
 static void with_few_pages_too(void **state)
 {
     (void)state;
-    as_natively("soft,mmu=shadow,shadow-pages=64,host-page=4K,levels=5,address-bits=52");
+    as_natively("soft,mmu=shadow,shadow-pages=64,host-page=4K,address-bits=52");
 }
 
 static void with_a_tlb_too(void **state)
 {
     (void)state;
-    as_natively("soft,mmu=shadow,tlb=L1=64x4:L2=1536x12,host-page=2M,levels=5,address-bits=52");
-    as_natively("soft,mmu=shadow,tlb=L1=4x4,walk-caches=on,slot-zap-all=off,levels=5,address-bits=52");
+    as_natively("soft,mmu=shadow,tlb=L1=64x4:L2=1536x12,host-page=2M,address-bits=52");
+    as_natively("soft,mmu=shadow,tlb=L1=4x4,walk-caches=on,slot-zap-all=off,address-bits=52");
 }
 
 /* What of the tables is nested changes under the guest, or all of them are, or those up to a level. */

@@ -27,6 +27,7 @@ WRONG = [
     (['explain', *G, '--process', 'first', '0'], '--process first'),
     (['explain', *G, '--guest-page', '8K', '0'], '--guest-page 8K', "'memvirt explain --help'"),
     (['explain', *G, '--host-page', '8K', '0'], '--host-page 8K'),
+    (['explain', *G, '--mmu', 'native', '--host-page', '2M', '0'], '--host-page', 'native has none'),
     (['explain', *G, '--levels', '3', '0'], '--levels 3'),
     (['explain', *G, '--memory', '1M', '0'], '--memory 1M'),
     (['explain', *G, '--format', 'csv', '0'], '--format csv'),

@@ -98,6 +98,7 @@ def hybrid_by_policies():
         equal((hybrid['exits']['invlpg'], hybrid['exits']['timer']), (0, 0))
     memvirt('replay', '--policy', 'nest-5', 'cyclic').expect(USAGE, '--policy nest-5')
     memvirt('replay', '--mmu', 'ept', '--policy', 'nested', 'cyclic').expect(USAGE, '--policy is of --mmu hybrid')
+    memvirt('replay', '--mmu', 'native', '--host-page', '2M', 'cyclic').expect(USAGE, '--host-page', 'native has none')
 
 
 @test

@@ -292,8 +292,8 @@ static const struct property {
     const char *values;
 } properties[] = {
     {"mmu", set_mmu, EVERY, "native, ept, npt, shadow or hybrid"},
-    {"host-page", set_host_page, EVERY, "4K, 2M or 1G"},
-    {"levels", set_levels, EVERY, "4 or 5"},
+    {"host-page", set_host_page, ~BIT(HV_MMU_NATIVE), "4K, 2M or 1G"},
+    {"levels", set_levels, NESTED, "4 or 5"},
     {"tlb", set_tlb, EVERY, "off, or arrays as in L1=64x4:L2=1536x12, whose number of sets is a power of two"},
     {"walk-caches", set_walk_caches, EVERY, "on or off"},
     {"nested-tlb", set_nested_tlb, NESTED, "on or off"},
@@ -302,7 +302,7 @@ static const struct property {
     {"eager-split", set_eager_split, NESTED, "on or off"},
     {"nx-huge-pages", set_nx_huge_pages, ~BIT(HV_MMU_NATIVE), "on or off"},
     {"execute-only", set_execute_only, EVERY, "on or off"},
-    {"populate", set_populate, EVERY, "on or off"},
+    {"populate", set_populate, ~BIT(HV_MMU_NATIVE), "on or off"},
     {"watch-host", set_watch_host, EVERY, "on or off"},
     {"unsync", set_unsync, SHADOWED, "on or off"},
     {"mmio-caching", set_mmio_caching, ~BIT(HV_MMU_NATIVE), "on or off"},
