@@ -99,6 +99,7 @@ void hw_mmu_set_root(struct hw_mmu *mmu, const pt_word_t *root, uint16_t vpid)
     if (root == mmu->root && vpid == mmu->vpid) {
         return;
     }
+    mmu->has_had_other_root |= root != mmu->root && mmu->root;
     mmu->root = mmu->nested_root = root;
     mmu->vpid = vpid;
     mmu->tlb.is_ambiguous |= !tlb_is_empty(&mmu->tlb);
@@ -116,6 +117,7 @@ void hw_mmu_set_hybrid_roots(struct hw_mmu *mmu, const struct hw_hybrid_roots *r
         roots->is_switched == mmu->root_is_switched && vpid == mmu->vpid) {
         return;
     }
+    mmu->has_had_other_root |= roots->root != mmu->root && mmu->root;
     mmu->root = roots->root;
     mmu->nested_root = roots->nested;
     mmu->root_is_switched = roots->is_switched;
@@ -221,6 +223,20 @@ void mmu_drop_address(struct hw_mmu *mmu, gva_t gva)
     }
 }
 
+/*
+ * A page fault reaches what TLBs and paging-structure caches would use for the address, in the VPID or ASID:
+ * whichever root it was found under (Intel SDM, "Operations that Invalidate Cached Mappings"; AMD tags nothing by
+ * nCR3). The walk has dropped that of the present root.
+ */
+void mmu_drop_faulted(struct hw_mmu *mmu, gva_t gva)
+{
+    mmu_drop_address(mmu, gva);
+    if (mmu->has_had_other_root) {
+        walk_cache_drop_address(&mmu->walk_cache, &mmu->walked, gva.raw, CONTEXT_VPID | CONTEXT_PCID,
+                                mmu->context);
+    }
+}
+
 void hw_mmu_invlpg(struct hw_mmu *mmu, gva_t gva)
 {
     if (!paging_is_canonical(&mmu->paging, gva.raw)) {
@@ -297,5 +313,6 @@ void hw_mmu_flush_all(struct hw_mmu *mmu)
     tlb_clear(&mmu->tlb);
     walk_cache_clear(&mmu->walk_cache);
     assoc_clear(&mmu->nested_tlb);
+    mmu->has_had_other_root = false;
     tell(mmu, "all");
 }

@@ -428,6 +428,35 @@ static void make_pde_stale(void)
     assert_true(is_stale(LOCAL));
 }
 
+/* A page fault takes upper entries of its address along, whatever root they were found under; another switch of
+ * roots does not. */
+static void test_a_fault_under_another_root(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct hw_options options = rig_default_options(i < 2 ? HW_EPT : HW_NPT);
+        bool faults = i % 2;
+        options.model_tlb = true; /* of no entries */
+        options.has_walk_caches = true;
+        options.pd = (struct hw_tlb_geometry){32, 4};
+        rig_init(&rig, &options, 4);
+        rig_map_nested(&rig, 0, 8 * MIB, 1);
+        rig_map_nested(&rig, RIG_TABLES, 2 * MIB, 1);
+        set_leaf(LOCAL, 0);
+        rig_load(&rig);
+        assert_int_equal(gpa_of(LOCAL), 0);
+        *(uint64_t *)rig_guest_entry(&rig, LOCAL, 2, RIG_ALL) = 0;
+        assert_int_equal(gpa_of(LOCAL), 0);
+        hw_mmu_set_root(rig.mmu, new_root(), 1);
+        if (faults) { /* of the same upper entry */
+            assert_int_equal(rig_access(&rig, OTHER, MV_ACCESS_READ, PT_USER).end, HW_FAULT);
+        }
+        hw_mmu_set_root(rig.mmu, rig.nested_root, 1);
+        assert_int_equal(rig_access(&rig, LOCAL, MV_ACCESS_READ, PT_USER).end, faults ? HW_FAULT : HW_DONE);
+        rig_finish(&rig);
+    }
+}
+
 static void test_walk_caches_go_too(void **state)
 {
     (void)state;
@@ -473,6 +502,7 @@ int main(void)
         cmocka_unit_test_teardown(test_invvpid, finish),
         cmocka_unit_test_teardown(test_tlb_control, finish),
         cmocka_unit_test_teardown(test_nested_tlb_of_asids, finish),
+        cmocka_unit_test(test_a_fault_under_another_root),
         cmocka_unit_test_teardown(test_walk_caches_go_too, finish),
     };
     return cmocka_run_group_tests_name("invalidate", tests, NULL, NULL);

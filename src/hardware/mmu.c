@@ -141,7 +141,7 @@ static enum hw_end refuse(struct hw_mmu *mmu, gva_t gva, struct pt_access access
         /* Others may look at this one while we count. */
         __atomic_store_n(&mmu->counters.faults, mmu->counters.faults + 1, __ATOMIC_RELAXED);
         if (ret->fault.vector == 14) {
-            mmu_drop_address(mmu, gva);
+            mmu_drop_faulted(mmu, gva);
         }
         if (mmu->hooks && mmu->hooks->fault) {
             mmu->hooks->fault(mmu->hooks->opaque, &ret->fault);

@@ -25,6 +25,7 @@ struct hw_mmu {
     struct hw_bus bus;
     const struct hw_hooks *hooks;
     struct walk_cache walk_cache;
+    bool has_had_other_root; /* since all was flushed: caches may have what was found under it */
     struct assoc nested_tlb;
     uint64_t npt_reserved[2][X86_LEVELS_MAX + 1]; /* [PS is set][level] */
     struct paging guest;                          /* HW_HYBRID: what the guest's own tables are walked by */
@@ -39,6 +40,8 @@ struct hw_mmu {
  * take along (Intel SDM, "Operations that Invalidate TLBs and Paging-Structure Caches").
  */
 void mmu_drop_address(struct hw_mmu *mmu, gva_t gva);
+/* A page fault was delivered to the guest. */
+void mmu_drop_faulted(struct hw_mmu *mmu, gva_t gva);
 
 static inline bool hw_has_nested(const struct hw_mmu *mmu)
 {

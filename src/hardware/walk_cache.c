@@ -86,6 +86,25 @@ void walk_cache_drop_found(struct walk_cache *c, const struct paging *p, uint64_
     }
 }
 
+struct place {
+    uint64_t tag, mask, context;
+};
+
+static bool is_of_place(void *opaque, const struct assoc_entry *entry)
+{
+    const struct place *place = opaque;
+    return entry->tag == place->tag && ((entry->context ^ place->context) & place->mask) == 0;
+}
+
+void walk_cache_drop_address(struct walk_cache *c, const struct paging *p, uint64_t gva, uint64_t mask,
+                             uint64_t context)
+{
+    for (unsigned level = 2; level <= p->levels; level++) {
+        struct place place = {assoc_tag(gva, guest_level_shift(p, level), 0), mask, context};
+        assoc_drop_if(&c->level[level], is_of_place, &place);
+    }
+}
+
 void walk_cache_drop_contexts(struct walk_cache *c, uint64_t mask, uint64_t context)
 {
     for (unsigned level = 2; level <= X86_LEVELS_MAX; level++) {

@@ -40,6 +40,9 @@ void walk_cache_insert(struct walk_cache *c, const struct paging *p, uint64_t gv
 
 /* What would be found for `gva`, at all levels. */
 void walk_cache_drop_found(struct walk_cache *c, const struct paging *p, uint64_t gva, uint64_t context);
+/* What was found for it in any context that agrees with this one in the bits of `mask`. */
+void walk_cache_drop_address(struct walk_cache *c, const struct paging *p, uint64_t gva, uint64_t mask,
+                             uint64_t context);
 void walk_cache_drop_contexts(struct walk_cache *c, uint64_t mask, uint64_t context);
 void walk_cache_clear(struct walk_cache *c);
 
