@@ -109,8 +109,8 @@ MV_API int mv_dirty_snapshot_and_clear(struct mv_region *region, uint64_t offset
  * The same, but the accelerator does not begin anew yet: where it keeps a log of its own that has to be cleared
  * (KVM_CLEAR_DIRTY_LOG), that is a great deal of work for a whole region at once, and a guest that writes
  * meanwhile waits for it. It is put off to mv_dirty_snapshot_clear(), chunk by chunk; what is never cleared will
- * be marked again by the next sync. Where it keeps none (dirty rings, soft) nothing is put off, and marks that
- * were taken do not come again.
+ * be marked again by the next sync. Elsewhere (with dirty rings; on soft where all pages begin to be noticed
+ * anew at once) nothing is put off, and marks that were taken do not come again.
  * @param chunk_bytes  how much is cleared at a time: a power of two of at least 64 pages. QEMU has 1 GiB
  * @return as mv_dirty_snapshot_and_clear(); -EINVAL ("bad-chunk")
  */

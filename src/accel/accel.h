@@ -108,13 +108,15 @@ struct accel {
     int (*get_dirty_log)(struct accel_vm *vm, const struct kvm_dirty_log *log);
     /* KVM_CLEAR_DIRTY_LOG. 0 or -errno. */
     int (*clear_dirty_log)(struct accel_vm *vm, const struct kvm_clear_dirty_log *log);
-    /* In place of both: `each` gets what the log has where it is, and it is cleared. 0 or -errno. NULL: it cannot
-     * be read where it is. */
+    /* In place of both: `each` gets what the log has where it is, and it is cleared. 0 or -errno.
+     */
     int (*harvest_dirty_log)(struct accel_vm *vm, uint32_t slot, accel_dirty_fn *each, void *opaque);
     /* KVM_RESET_DIRTY_RINGS: how many entries the kernel took back, or -errno; -EINTR: call again. */
     int (*reset_dirty_rings)(struct accel_vm *vm);
     /* Whether getting leaves the log as it is, so that it has to be cleared. */
     bool (*dirty_log_is_manual)(const struct accel_vm *vm);
+    /* Whether to harvest is better than to get and clear. NULL: it cannot be done. */
+    bool (*dirty_log_is_in_place)(const struct accel_vm *vm);
     /* KVM_IOEVENTFD. 0 or -errno; -ENOTSUP where there is none for such writes: they come as exits then. */
     int (*ioeventfd)(struct accel_vm *vm, const struct kvm_ioeventfd *eventfd);
     /* KVM_REGISTER_COALESCED_MMIO, or KVM_UNREGISTER_COALESCED_MMIO. 0 or -errno; -ENOTSUP where there is none. */

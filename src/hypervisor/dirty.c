@@ -25,7 +25,7 @@ static size_t words_of(uint64_t npages)
     return (size_t)((npages + 63) / 64);
 }
 
-/* What nobody marks has no page of the host. NULL: out of memory. */
+/* What nobody marks has no page of the host, but for the byte of each block. NULL: out of memory. */
 static struct dirty_half *make_half(size_t blocks)
 {
     size_t opened_bytes = (blocks + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
@@ -318,10 +318,9 @@ static bool protect_all(struct hv_vm *vm, const struct hv_slot *slot, uint64_t f
     return vm->mmu->log_protect_all && vm->mmu->log_protect_all(vm, slot, first, last);
 }
 
-/* A scheme that has nothing to protect, or protects all at once before anybody knows what was marked. */
-static bool protects_at_once(struct hv_vm *vm, const struct hv_slot *slot)
+bool hv_protects_at_once(struct hv_vm *vm)
 {
-    return !vm->mmu->log_protect || protect_all(vm, slot, 1, 0);
+    return !vm->mmu->log_protect || protect_all(vm, NULL, 1, 0);
 }
 
 /*
@@ -353,7 +352,7 @@ static const struct dirty_half *take_half(struct hv_vm *vm, const struct hv_slot
         return NULL;
     }
     struct dirty_half *half = change_halves(vm, slot);
-    if (protects_at_once(vm, slot)) {
+    if (hv_protects_at_once(vm)) {
         hv_flush_all(vm);
         return half;
     }
@@ -448,7 +447,7 @@ static bool is_most(const struct hv_slot *slot, const struct kvm_clear_dirty_log
     size_t at = (size_t)(log->first_page / 64), count = words_of(log->num_pages), cleared = 0, left = 0, looks = 0;
     for (size_t i = 0; i < count && looks < LOOKS_MAX; i++) {
         if (!dirty_is_open(half, (at + i) / DIRTY_BLOCK_WORDS)) {
-            i |= DIRTY_BLOCK_WORDS - 1; /* or one word more */
+            i = ((at + i) | (DIRTY_BLOCK_WORDS - 1)) - at;
             continue;
         }
         uint64_t marked = __atomic_load_n(&half->words[at + i], __ATOMIC_RELAXED);
@@ -524,7 +523,7 @@ static void clear_all(struct hv_vm *vm, const struct hv_slot *slot, const unsign
 /* The bits that are set in both are cleared, and their pages noticed again. */
 static bool clear_words(struct hv_vm *vm, const struct hv_slot *slot, const struct kvm_clear_dirty_log *log)
 {
-    bool flush = false, at_once = protect_all(vm, slot, 1, 0) && is_most(slot, log);
+    bool flush = false, at_once = protect_all(vm, NULL, 1, 0) && is_most(slot, log);
     size_t at = (size_t)(log->first_page / 64), count = words_of(log->num_pages);
     struct dirty_half *half = slot->dirty->half;
     pthread_mutex_lock(&vm->mmu_lock);
@@ -574,7 +573,7 @@ static int clear_dirty_log_locked(struct hv_vm *vm, const struct kvm_clear_dirty
     }
     sync_slot(vm, slot);
     bool is_whole = log->first_page == 0 && log->num_pages == slot->npages;
-    if (is_whole && protects_at_once(vm, slot) && is_most(slot, log)) {
+    if (is_whole && hv_protects_at_once(vm) && is_most(slot, log)) {
         if (atomic_load(&slot->dirty->is_touched)) {
             clear_all(vm, slot, log->dirty_bitmap);
         }

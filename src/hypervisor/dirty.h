@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * Dirty bitmaps: one bit for each page of a slot with KVM_MEM_LOG_DIRTY_PAGES. Marks come from vCPUs that are
- * inside, or under `mmu_lock`; a harvest takes all of them at once by giving marks another bitmap, the other half,
- * to go to and waiting for a rendezvous. From then until the next harvest the half that it took is the
- * harvester's, and nobody writes to it.
+ * inside, or under `mmu_lock`, or from who has `slots_lock`, as harvests do; a harvest takes all of them at once
+ * by giving marks another bitmap, the other half, to go to and waiting for a rendezvous. From then until the next
+ * harvest the half that it took is the harvester's, and nobody writes to it.
  *
  * A half is not cleared when it was harvested. Each time it begins to take marks it has another epoch, and the
  * first mark in a block clears that block: it brings that line of the cache in anyway, and what nobody marks is
@@ -62,11 +62,11 @@ static inline uint64_t dirty_bitmap_mark_mask(struct dirty_bitmap *bitmap, size_
     if ((~__atomic_load_n(&half->words[word], __ATOMIC_SEQ_CST) & mask) == 0) {
         return 0;
     }
-    uint64_t was = __atomic_fetch_or(&half->words[word], mask, __ATOMIC_SEQ_CST);
+    /* Before the mark: who finds that set has nothing to say, and may harvest. */
     if (!atomic_load_explicit(&bitmap->is_touched, memory_order_relaxed)) {
         atomic_store_explicit(&bitmap->is_touched, true, memory_order_relaxed);
     }
-    return mask & ~was;
+    return mask & ~__atomic_fetch_or(&half->words[word], mask, __ATOMIC_SEQ_CST);
 }
 
 /* @return whether it was clear */

@@ -186,6 +186,9 @@ typedef void hv_dirty_fn(void *opaque, uint64_t first, const uint64_t *words, ui
 /* The log is got and cleared, whether it is manual or not, and read in place. `each` is called under `slots_lock`;
  * the words are good until it returns. 0 or -errno, as for KVM_GET_DIRTY_LOG. */
 int hv_harvest_dirty_log(struct hv_vm *vm, uint32_t slot_and_space, hv_dirty_fn *each, void *opaque);
+/* Writes to the pages of a log need not be noticed, or all begin to be at once, whatever was marked: a harvest
+ * does not go page by page. */
+bool hv_protects_at_once(struct hv_vm *vm);
 int hv_enable_cap(struct hv_vm *vm, const struct kvm_enable_cap *cap); /* -EINVAL: not one of the two */
 int hv_enable_manual_protect(struct hv_vm *vm, uint64_t flags);
 int hv_enable_dirty_ring(struct hv_vm *vm, uint32_t bytes);

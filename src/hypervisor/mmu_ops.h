@@ -52,7 +52,7 @@ struct hv_mmu_ops {
      * was any bit. NULL: a flush is all that it takes. */
     bool (*log_protect)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first_gfn, uint64_t mask);
     /* The same for all pages from first to last; the caller flushes. False: do it page by page. An empty range
-     * (first > last) asks which. Or NULL. */
+     * (first > last, and no slot) asks which. Or NULL. */
     bool (*log_protect_all)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last);
     /* A host range is aged: A bits go; returns whether any was set. */
     bool (*age)(struct hv_vm *vm, const struct hv_slot *slot, uint64_t first, uint64_t last, bool test_only);

@@ -397,7 +397,7 @@ static uint64_t table_bytes(const struct hv_vm *vm)
     struct shadow *s = shadow_of(vm);
     pthread_mutex_lock(&s->lock);
     uint64_t bytes = sizeof *s + (sizeof(struct shadow_page *) << s->bucket_bits) + tdp_pool_bytes(&s->pool) +
-                     s->page_count * sizeof(struct shadow_page) + rmap_bytes(&s->rmap);
+                     s->page_bytes + rmap_bytes(&s->rmap);
     pthread_mutex_unlock(&s->lock);
     return bytes;
 }

@@ -86,6 +86,7 @@ struct shadow {
     uint64_t hashed_count;        /* pages in them: not more than there are buckets */
     struct shadow_page *oldest, *newest;
     uint64_t page_count;   /* with those that are unlinked */
+    uint64_t page_bytes;   /* of what describes these */
     uint64_t guest_tables; /* pages that stand for one */
     uint64_t live_count;
     uint64_t generation;

@@ -224,13 +224,19 @@ int shadow_fill_cache(struct shadow *s, unsigned want)
     return s->tables.count >= want ? 0 : tdp_cache_fill(&s->pool, &s->tables, want);
 }
 
+/* Of what describes a page. */
+static size_t page_bytes(union shadow_role role)
+{
+    return role.glue ? sizeof(struct shadow_glue) : sizeof(struct shadow_page);
+}
+
 static struct shadow_page *make(struct hv_vm *vm, const struct shadow_wanted *wanted)
 {
     struct shadow *s = shadow_of(vm);
     if (shadow_fill_cache(s, 1) != 0) {
         return NULL;
     }
-    struct shadow_page *page = line_alloc(wanted->role.glue ? sizeof(struct shadow_glue) : sizeof *page);
+    struct shadow_page *page = line_alloc(page_bytes(wanted->role));
     if (!page) {
         return NULL;
     }
@@ -242,6 +248,7 @@ static struct shadow_page *make(struct hv_vm *vm, const struct shadow_wanted *wa
     *tdp_page_header(page->table) = (uint64_t)(uintptr_t)page;
     list_add(s, page);
     s->page_count++;
+    s->page_bytes += page_bytes(page->role);
     s->live_count++;
     hv_count(&vm->counters.tables, 1);
     hv_count(&vm->counters.tables_built, 1);
@@ -467,6 +474,7 @@ static void free_pages(struct shadow *s, struct shadow_page *list)
         struct shadow_page *page = list;
         list = page->next;
         tdp_page_free(&s->pool, page->table);
+        s->page_bytes -= page_bytes(page->role);
         free(page);
         s->page_count--;
     }

@@ -340,6 +340,33 @@ static void test_initially_set(void **state)
     }
 }
 
+/* Of 512 pages one is cleared, wherever the range begins: it is protected, and not all of the range with it. */
+static void test_a_little_is_cleared(void **state)
+{
+    (void)state;
+    for (unsigned word = 0; word <= 8; word++) {
+        struct rig rig = rig_open(rig_defaults(), 8 << 20);
+        uint64_t log[32];
+        unsigned exits = 0;
+        assert_int_equal(hv_enable_manual_protect(rig.vm, 1), 0);
+        assert_int_equal(set_slot_of(&rig, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, 2048, 0), 0);
+        for (unsigned page = 512; page < 1024; page++) {
+            (void)touch(&rig, page, MV_ACCESS_WRITE);
+        }
+        get_log(&rig, 0, log);
+        memset(log, 0, sizeof log);
+        log[8 - word] = 1; /* page 512 */
+        struct kvm_clear_dirty_log clear = {.first_page = word * 64, .num_pages = 8 * 64, .dirty_bitmap = log};
+        clear.num_pages += word == 0 ? 64 : 0;
+        assert_int_equal(hv_clear_dirty_log(rig.vm, &clear), 0);
+        for (unsigned page = 512; page < 1024; page++) {
+            exits += touch(&rig, page, MV_ACCESS_WRITE).exits;
+        }
+        assert_int_equal(exits, 1);
+        rig_close(&rig);
+    }
+}
+
 /* A page that is aged is found young again when it was used, with A bits or by access tracking. */
 static void test_age(void **state)
 {
@@ -668,6 +695,7 @@ int main(void)
         cmocka_unit_test(test_dirty_bits),
         cmocka_unit_test(test_split_and_collapse),
         cmocka_unit_test(test_initially_set),
+        cmocka_unit_test(test_a_little_is_cleared),
         cmocka_unit_test(test_age),
         cmocka_unit_test(test_host_write_protect),
         cmocka_unit_test(test_execute_only),

@@ -30,7 +30,8 @@ struct slot_port {
      * second if getting clears. */
     int (*get_dirty_log)(void *opaque, const struct kvm_dirty_log *log);
     int (*clear_dirty_log)(void *opaque, const struct kvm_clear_dirty_log *log);
-    /* In place of both, as in accel.h, or NULL: what it tells is cleared, and nothing is copied. */
+    /* Called in place of both, which are there all the same, or NULL: what it tells is cleared, and nothing is
+     * copied. */
     int (*harvest_dirty_log)(void *opaque, uint32_t slot, slot_dirty_fn *each, void *each_opaque);
     /* For blocks with private pages, as in accel.h. NULL: no slot can have a guest_memfd. */
     int (*create_guest_memfd)(void *opaque, uint64_t size_bytes);

@@ -86,7 +86,7 @@ static void port_release_vcpus(void *opaque)
 static int give_memory(struct mv_vm *vm, struct mv_error *err)
 {
     const bool rings = vm->options.dirty_ring_entries != 0;
-    const bool in_place = !rings && vm->ops->harvest_dirty_log;
+    const bool in_place = !rings && vm->ops->dirty_log_is_in_place && vm->ops->dirty_log_is_in_place(vm->accel);
     const bool manual = !rings && !in_place && vm->ops->dirty_log_is_manual(vm->accel);
     struct slot_port port = {
         .opaque = vm,

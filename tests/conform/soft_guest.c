@@ -76,20 +76,32 @@ struct mv_vcpu *soft_guest_add_vcpu(struct soft_guest *g)
     return vcpu;
 }
 
+/* `options` without what the guest has. */
+static void make(struct soft_guest *g, struct mv_vm_options options)
+{
+    struct mv_error err = {0};
+    *g =
+        (struct soft_guest){.accel = options.accel, .root_table = GUEST_TABLES, .next_table = GUEST_TABLES + 4096};
+    make_memory(g);
+    options.memory = g->memory;
+    options.io = g->io;
+    must(mv_vm_create(&options, &g->vm, &err), &err);
+    g->vcpu = soft_guest_add_vcpu(g);
+}
+
 void soft_guest_make(struct soft_guest *g, const char *accel)
 {
-    soft_guest_make_with_ring(g, accel, 0);
+    make(g, (struct mv_vm_options){.accel = accel});
 }
 
 void soft_guest_make_with_ring(struct soft_guest *g, const char *accel, uint32_t entries)
 {
-    struct mv_error err = {0};
-    *g = (struct soft_guest){.accel = accel, .root_table = GUEST_TABLES, .next_table = GUEST_TABLES + 4096};
-    make_memory(g);
-    struct mv_vm_options options = {
-        .accel = accel, .memory = g->memory, .io = g->io, .dirty_ring_entries = entries};
-    must(mv_vm_create(&options, &g->vm, &err), &err);
-    g->vcpu = soft_guest_add_vcpu(g);
+    make(g, (struct mv_vm_options){.accel = accel, .dirty_ring_entries = entries});
+}
+
+void soft_guest_make_initially_set(struct soft_guest *g, const char *accel, bool initially_set)
+{
+    make(g, (struct mv_vm_options){.accel = accel, .dirty_initially_set = initially_set});
 }
 
 void soft_guest_end(struct soft_guest *g)

@@ -38,6 +38,8 @@ struct soft_guest {
 void soft_guest_make(struct soft_guest *g, const char *accel);
 /* The same with a dirty ring of so many entries for each vCPU; 0: none. */
 void soft_guest_make_with_ring(struct soft_guest *g, const char *accel, uint32_t entries);
+/* The same with mv_vm_options.dirty_initially_set. */
+void soft_guest_make_initially_set(struct soft_guest *g, const char *accel, bool initially_set);
 void soft_guest_end(struct soft_guest *g);
 
 /* One more vCPU with the same registers. */

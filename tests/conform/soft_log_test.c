@@ -82,10 +82,61 @@ static void logs_cost_what_is_published(void **state)
     }
 }
 
+/* What has its marks taken is noticed again, page by page, and until then costs nothing more (dirty.h). Where all
+ * is noticed again at once each sync does it. */
+static void who_takes_pays(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *accel;
+        bool initially_set;
+        uint64_t exits[4]; /* after: the log began; a sync; another; the marks were taken */
+    } cases[] = {
+        {"soft,mmu=shadow", false, {2048, 0, 0, 2048}},
+        {"soft,mmu=shadow", true, {0, 0, 0, 2048}},
+        {"soft,mmu=hybrid,policy=shadow", false, {2048, 0, 0, 2048}},
+        {"soft,mmu=ept,host-page=4K", true, {0, 0, 0, 2048 + LOGGED_TABLES}},
+        {"soft,mmu=ept,host-page=4K",
+         false,
+         {2048 + LOGGED_TABLES, 2048 + LOGGED_TABLES, 2048 + LOGGED_TABLES, 2048 + LOGGED_TABLES}},
+        {"soft,mmu=native", false, {0, 0, 0, 0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct soft_guest g;
+        struct mv_dirty_snapshot *snapshot;
+        soft_guest_make_initially_set(&g, cases[i].accel, cases[i].initially_set);
+        for (unsigned k = 0; k < 2048; k++) {
+            soft_guest_map(&g, GVA + k * 4096, GUEST_DATA + k * 4096, PTE_P | PTE_W | PTE_A | PTE_D, 1);
+        }
+        write_pages(&g, 2048);
+        assert_int_equal(mv_dirty_log_start(g.machine, 1, NULL), 0);
+        for (unsigned n = 0; n < 4; n++) {
+            if (n == 1 || n == 2) {
+                mv_dirty_sync_all(g.machine, false);
+            } else if (n == 3) {
+                assert_int_equal(
+                    mv_dirty_snapshot_and_clear(g.ram, 0, GUEST_RAM_BYTES, MV_DIRTY_MIGRATION, &snapshot, NULL),
+                    0);
+                assert_true(mv_dirty_snapshot_get(snapshot, GUEST_DATA + 2047 * 4096, 4096));
+                mv_dirty_snapshot_free(snapshot);
+            }
+            struct mv_soft_counts before = counts_of(&g);
+            write_pages(&g, 2048);
+            struct mv_soft_counts after = counts_of(&g);
+            assert_int_equal(after.exits_ept_violation + after.exits_page_fault - before.exits_ept_violation -
+                                 before.exits_page_fault,
+                             cases[i].exits[n]);
+        }
+        assert_int_equal(mv_dirty_log_stop(g.machine, 1, NULL), 0);
+        soft_guest_end(&g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logs_cost_what_is_published),
+        cmocka_unit_test(who_takes_pays),
     };
     return cmocka_run_group_tests_name("soft_log", tests, NULL, NULL);
 }

@@ -5,7 +5,7 @@
  * when all rest, the log is taken once more, and then the copy is what the memory is, in all pages: the guest's
  * tables are among them, whose A and D bits the walks set. A page that differs was missed.
  *
- * A VM harvests in place; here every other epoch it gets and clears, by KVM's calls.
+ * Where a VM harvests in place it gets and clears every other epoch here, by KVM's calls.
  *
  * So that this means something, marks are dropped on purpose, and the oracle has to find it: the hypervisor's own
  * as it makes them, and what it is told to clear, more than was fetched.
@@ -42,6 +42,8 @@ void __real_hv_mark_dirty(struct hv_vcpu *vcpu, const struct hv_slot *slot, uint
 void __wrap_hv_mark_dirty(struct hv_vcpu *vcpu, const struct hv_slot *slot, uint64_t gfn);
 void __real_hv_mark_dirty_gfn(struct hv_vcpu *vcpu, uint64_t gfn);
 void __wrap_hv_mark_dirty_gfn(struct hv_vcpu *vcpu, uint64_t gfn);
+int __real_hv_clear_dirty_log(struct hv_vm *vm, const struct kvm_clear_dirty_log *log);
+int __wrap_hv_clear_dirty_log(struct hv_vm *vm, const struct kvm_clear_dirty_log *log);
 int __real_hv_harvest_dirty_log(struct hv_vm *vm, uint32_t slot, hv_dirty_fn *each, void *opaque);
 int __wrap_hv_harvest_dirty_log(struct hv_vm *vm, uint32_t slot, hv_dirty_fn *each, void *opaque);
 
@@ -63,6 +65,21 @@ void __wrap_hv_mark_dirty_gfn(struct hv_vcpu *vcpu, uint64_t gfn)
 
 static atomic_bool gets_and_clears; /* and does not harvest in place */
 
+/* What was written since the log was fetched is forgotten with the rest. */
+int __wrap_hv_clear_dirty_log(struct hv_vm *vm, const struct kvm_clear_dirty_log *log)
+{
+    struct kvm_clear_dirty_log wide = *log;
+    size_t bytes = (wide.num_pages + 63) / 64 * 8;
+    void *all = atomic_load(&widens_clears) ? malloc(bytes + 1) : NULL;
+    if (all) {
+        nanosleep(&(struct timespec){.tv_nsec = 200 * 1000}, NULL);
+        wide.dirty_bitmap = memset(all, 0xff, bytes);
+    }
+    int rc = __real_hv_clear_dirty_log(vm, &wide);
+    free(all);
+    return rc;
+}
+
 /* With KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, which soft has on. */
 static int get_and_clear(struct hv_vm *vm, uint32_t id, uint64_t npages, uint64_t *bits)
 {
@@ -71,15 +88,7 @@ static int get_and_clear(struct hv_vm *vm, uint32_t id, uint64_t npages, uint64_
         return rc;
     }
     struct kvm_clear_dirty_log log = {.slot = id, .num_pages = (uint32_t)npages, .dirty_bitmap = bits};
-    size_t bytes = (npages + 63) / 64 * 8;
-    void *all = atomic_load(&widens_clears) ? malloc(bytes) : NULL;
-    if (all) { /* what was written since the log was fetched is forgotten with the rest */
-        nanosleep(&(struct timespec){.tv_nsec = 200 * 1000}, NULL);
-        log.dirty_bitmap = memset(all, 0xff, bytes);
-    }
-    rc = hv_clear_dirty_log(vm, &log);
-    free(all);
-    return rc;
+    return __wrap_hv_clear_dirty_log(vm, &log);
 }
 
 int __wrap_hv_harvest_dirty_log(struct hv_vm *vm, uint32_t slot, hv_dirty_fn *each, void *opaque)

@@ -192,6 +192,14 @@ static bool dirty_log_is_manual(const struct accel_vm *vm)
     return vm->hv->manual_protect;
 }
 
+/* What is protected page by page is so when the page's mark is taken, and so is all with
+ * KVM_DIRTY_LOG_INITIALLY_SET.
+ */
+static bool dirty_log_is_in_place(const struct accel_vm *vm)
+{
+    return hv_protects_at_once(vm->hv) && !vm->hv->initially_set;
+}
+
 static int reset_dirty_rings(struct accel_vm *vm)
 {
     return hv_reset_dirty_rings(vm->hv);
@@ -335,6 +343,7 @@ const struct accel accel_soft = {
     .clear_dirty_log = clear_dirty_log,
     .harvest_dirty_log = harvest_dirty_log,
     .dirty_log_is_manual = dirty_log_is_manual,
+    .dirty_log_is_in_place = dirty_log_is_in_place,
     .reset_dirty_rings = reset_dirty_rings,
     .dirty_ring = dirty_ring,
     .ioeventfd = ioeventfd,
