@@ -100,13 +100,13 @@ static json_t *scheme(const struct replay_column *column)
     const struct mv_soft_counts *s = &column->result.soft;
     json_t *o = json_object();
     o = json_with(o, "mmu", json_text(column->mmu));
-    o = json_with(o, "references", json_number(column->result.references));
     o = json_with(o, "accesses", json_number(s->accesses));
     o = json_with(o, "tlb", tlb(s));
     o = json_with(o, "walk", walk(s));
     o = json_with(o, "guest_faults", json_number(s->guest_faults));
     o = json_with(o, "exits", exits(s));
     o = json_with(o, "tables", tables(s));
+    o = json_with(o, "references", json_number(column->result.references));
     o = json_with(o, "guest", guest(&column->result));
     return json_with(o, "cycles", cycles(&column->modelled));
 }

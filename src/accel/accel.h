@@ -108,8 +108,7 @@ struct accel {
     int (*get_dirty_log)(struct accel_vm *vm, const struct kvm_dirty_log *log);
     /* KVM_CLEAR_DIRTY_LOG. 0 or -errno. */
     int (*clear_dirty_log)(struct accel_vm *vm, const struct kvm_clear_dirty_log *log);
-    /* In place of both: `each` gets what the log has where it is, and it is cleared. 0 or -errno.
-     */
+    /* In place of both: `each` gets what the log has where it is, and it is cleared. 0 or -errno. */
     int (*harvest_dirty_log)(struct accel_vm *vm, uint32_t slot, accel_dirty_fn *each, void *opaque);
     /* KVM_RESET_DIRTY_RINGS: how many entries the kernel took back, or -errno; -EINTR: call again. */
     int (*reset_dirty_rings)(struct accel_vm *vm);

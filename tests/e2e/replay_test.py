@@ -2,6 +2,7 @@
 """`memvirt replay` and `memvirt trace`: what they print, of real programs' traces too, and what they refuse."""
 import csv
 import io
+import json
 import os
 import shutil
 import struct
@@ -112,7 +113,12 @@ def switches_cost_shadow_exits():
 @test
 def json_begins_as_documented():
     out = memvirt('replay', '--mmu', 'ept', '--format', 'json', 'cyclic').expect(0).out
-    equal(''.join(out.split())[:27], '{"schemes":[{"mmu":"ept","r')
+    equal(''.join(out.split())[:36], '{"schemes":[{"mmu":"ept","accesses":')
+    scheme = json.loads(out)['schemes'][0]  # in order; more may follow in each
+    equal(list(scheme)[:7], ['mmu', 'accesses', 'tlb', 'walk', 'guest_faults', 'exits', 'tables'])
+    for member, first in (('tlb', ['l1_misses', 'misses']), ('walk', ['refs', 'mean']),
+                          ('exits', ['total', 'ept_violation']), ('tables', ['pages', 'bytes'])):
+        equal(list(scheme[member])[:2], first)
 
 
 @test
